@@ -1,0 +1,23 @@
+//! Our answers beside libbpf's and the kernel's. Never published: this crate exists for its tests.
+//!
+//! libbpf is the oracle ([`libbpf`]): whatever it says about an object, `ebpf-progtable` has to say too. The objects
+//! ([`corpus`]) are our own committed ones and, where the packages are installed, other people's: those that Debian's
+//! `xdp-tools` ships and those embedded in the binaries of `xdp-tools` and `libbpf-tools`. Both sides are brought to
+//! plain rows ([`rows`]) and compared; a mismatch prints both lines.
+//!
+//! | test | question |
+//! |---|---|
+//! | `tests/table.rs` | the same programs and maps, in the same order, with the same attributes? |
+//! | `tests/relocation.rs` | the same instructions, one by one, after linking? |
+//! | `tests/mutations.rs` | the same verdict on damaged objects, and the same table where both accept? |
+//! | `tests/inspect.rs` | does the tool's `inspect --json` say what libbpf says? |
+//!
+//! `EBPF_CONFORMANCE_LOG=1` lets libbpf's own messages through. What a test needs and does not find (packages, rights)
+//! is printed as `skipped: …`; with `CI` set, a missing package is a failure.
+
+#[cfg(target_os = "linux")]
+pub mod corpus;
+#[cfg(target_os = "linux")]
+pub mod libbpf;
+#[cfg(target_os = "linux")]
+pub mod rows;

@@ -1,0 +1,323 @@
+//! A small safe wrapper around as much of libbpf as is needed to ask it about an object.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::Once;
+
+use ebpf_progtable::Instruction;
+use libbpf_sys as sys;
+
+use crate::rows::{MapRow, ProgramRow, Table};
+
+/// An object that libbpf opened, closed when dropped.
+pub struct Object {
+    object: NonNull<sys::bpf_object>,
+    /// libbpf keeps a pointer to the options of its loader generator for as long as the object lives.
+    generator: Option<Box<sys::gen_loader_opts>>,
+    /// libbpf's objects are not for several threads at once.
+    _not_sync: PhantomData<*mut ()>,
+}
+
+/// How instructions are to refer to maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// Relocate for the running kernel: maps are created there and CO-RE records are resolved against its types.
+    Kernel,
+    /// Relocate for libbpf's generated loader: nothing is asked of the kernel, maps are named by their index in the
+    /// object, CO-RE records stay unresolved.
+    Generator,
+}
+
+/// libbpf's or the system's error number, positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_structs, reason = "an error number is a number")]
+pub struct Errno(pub i32);
+
+impl Object {
+    /// Opens an object from memory. `file_name` gives the object its name as if it had been opened from such a file:
+    /// what stands before the first dot.
+    ///
+    /// # Errors
+    ///
+    /// The number libbpf gives; `EINVAL` for a name with a NUL in it.
+    pub fn open(file_name: &str, bytes: &[u8]) -> Result<Self, Errno> {
+        quieten();
+        let name = file_name.split('.').next().unwrap_or_default();
+        let name = CString::new(name).map_err(|_| Errno(EINVAL))?;
+        let options = sys::bpf_object_open_opts {
+            sz: size_of::<sys::bpf_object_open_opts>() as sys::size_t,
+            object_name: name.as_ptr(),
+            ..Default::default()
+        };
+        let start = bytes.as_ptr().cast::<c_void>();
+        let length = bytes.len() as sys::size_t;
+        // SAFETY: `start` and `length` describe readable memory, `options` and the name in it outlive the call, and libbpf
+        // keeps no pointer to any of them when it returns.
+        let object = unsafe { sys::bpf_object__open_mem(start, length, &raw const options) };
+        Self::from_raw(object)
+    }
+
+    /// Opens an object from a file; libbpf names it after the file.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_file(path: &Path) -> Result<Self, Errno> {
+        quieten();
+        let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno(EINVAL))?;
+        // SAFETY: `path` is a NUL-terminated string that outlives the call; no options is a null pointer.
+        let object = unsafe { sys::bpf_object__open_file(path.as_ptr(), std::ptr::null()) };
+        Self::from_raw(object)
+    }
+
+    /// What libbpf knows of the object.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        Table {
+            programs: self.programs().map(|program| program.row()).collect(),
+            maps: self.maps().map(|map| map.row()).collect(),
+        }
+    }
+
+    /// Marks every program as one to be loaded.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` once the object was loaded.
+    pub fn autoload_everything(&mut self) -> Result<(), Errno> {
+        for program in self.programs() {
+            // SAFETY: the program is one of this live object's.
+            let status = unsafe { sys::bpf_program__set_autoload(program.0, true) };
+            check(status)?;
+        }
+        Ok(())
+    }
+
+    /// Relocates every program that is to be loaded. With [`Target::Kernel`] the maps are created too; no program is given
+    /// to the verifier.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel or libbpf refused. The object is of no more use then.
+    pub fn relocate(&mut self, target: Target) -> Result<(), Errno> {
+        match target {
+            Target::Kernel => {
+                // SAFETY: the object is live and `&mut self` makes this the only call into it.
+                check(unsafe { sys::bpf_object__prepare(self.object.as_ptr()) })
+            }
+            Target::Generator => {
+                let options = self.generator.insert(Box::new(sys::gen_loader_opts {
+                    sz: size_of::<sys::gen_loader_opts>() as sys::size_t,
+                    ..Default::default()
+                }));
+                // SAFETY: the object is live; the boxed options stay where they are until after the object is closed.
+                check(unsafe { sys::bpf_object__gen_loader(self.object.as_ptr(), &raw mut **options) })?;
+                // SAFETY: the object is live and `&mut self` makes this the only call into it.
+                check(unsafe { sys::bpf_object__load(self.object.as_ptr()) })
+            }
+        }
+    }
+
+    /// Each program's name and instructions: those of the file, or the linked ones after [`relocate`](Self::relocate).
+    #[must_use]
+    pub fn instructions(&self) -> Vec<(String, Vec<Instruction>)> {
+        self.programs().map(|program| (program.name(), program.instructions())).collect()
+    }
+
+    /// The descriptor of each map, in the order of the table; -1 for a map that was not created.
+    #[must_use]
+    pub fn map_descriptors(&self) -> Vec<i32> {
+        // SAFETY: each map is one of this live object's.
+        self.maps().map(|map| unsafe { sys::bpf_map__fd(map.0) }).collect()
+    }
+
+    fn from_raw(object: *mut sys::bpf_object) -> Result<Self, Errno> {
+        let object = NonNull::new(object).ok_or_else(last_errno)?;
+        Ok(Self { object, generator: None, _not_sync: PhantomData })
+    }
+
+    fn programs(&self) -> impl Iterator<Item = ProgramRef<'_>> {
+        let next = |previous: *mut sys::bpf_program| {
+            // SAFETY: the object is live; `previous` is null or a program of it.
+            let program = unsafe { sys::bpf_object__next_program(self.object.as_ptr(), previous) };
+            (!program.is_null()).then_some(program)
+        };
+        std::iter::successors(next(std::ptr::null_mut()), move |previous| next(*previous))
+            .map(|program| ProgramRef(program, PhantomData))
+    }
+
+    fn maps(&self) -> impl Iterator<Item = MapRef<'_>> {
+        let next = |previous: *const sys::bpf_map| {
+            // SAFETY: the object is live; `previous` is null or a map of it.
+            let map = unsafe { sys::bpf_object__next_map(self.object.as_ptr(), previous) };
+            (!map.is_null()).then_some(map.cast_const())
+        };
+        std::iter::successors(next(std::ptr::null()), move |previous| next(*previous))
+            .map(|map| MapRef(map, PhantomData))
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        // SAFETY: the object came from an open that succeeded, is closed only here, and nothing borrowed from it is left.
+        unsafe { sys::bpf_object__close(self.object.as_ptr()) }
+    }
+}
+
+/// The number of processors libbpf would size a per-processor map by.
+#[must_use]
+pub fn possible_cpus() -> u32 {
+    // SAFETY: no arguments and no preconditions.
+    let count = unsafe { sys::libbpf_num_possible_cpus() };
+    u32::try_from(count).unwrap_or(1)
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            4000 => f.write_str("libbpf: libelf failed"),
+            4001 => f.write_str("libbpf: not a format it knows"),
+            4003 => f.write_str("libbpf: byte order"),
+            4004 => f.write_str("libbpf: internal"),
+            4005 => f.write_str("libbpf: relocation"),
+            4007 => f.write_str("libbpf: the verifier refused it"),
+            number if number >= 4000 => write!(f, "libbpf: error {number}"),
+            number => write!(f, "{}", std::io::Error::from_raw_os_error(number)),
+        }
+    }
+}
+
+impl std::error::Error for Errno {}
+
+/// A program of a live object.
+struct ProgramRef<'object>(*mut sys::bpf_program, PhantomData<&'object Object>);
+
+impl ProgramRef<'_> {
+    fn row(&self) -> ProgramRow {
+        ProgramRow {
+            name: self.name(),
+            section: self.section(),
+            // SAFETY: `self.0` is a program of an object that outlives `self`.
+            kind: unsafe { sys::bpf_program__type(self.0) },
+            // SAFETY: as above.
+            expected_attach_type: unsafe { sys::bpf_program__expected_attach_type(self.0) },
+            // SAFETY: as above.
+            autoload: unsafe { sys::bpf_program__autoload(self.0) },
+            instructions: self.len(),
+        }
+    }
+
+    fn name(&self) -> String {
+        // SAFETY: `self.0` is a program of an object that outlives `self`.
+        let name = unsafe { sys::bpf_program__name(self.0) };
+        // SAFETY: the name is null or NUL-terminated, and lives as long as the object.
+        unsafe { owned(name) }
+    }
+
+    fn section(&self) -> String {
+        // SAFETY: `self.0` is a program of an object that outlives `self`.
+        let name = unsafe { sys::bpf_program__section_name(self.0) };
+        // SAFETY: the name is null or NUL-terminated, and lives as long as the object.
+        unsafe { owned(name) }
+    }
+
+    fn len(&self) -> usize {
+        // SAFETY: `self.0` is a program of an object that outlives `self`.
+        let count = unsafe { sys::bpf_program__insn_cnt(self.0) };
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    fn instructions(&self) -> Vec<Instruction> {
+        // SAFETY: `self.0` is a program of an object that outlives `self`.
+        let first = unsafe { sys::bpf_program__insns(self.0) };
+        if first.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: libbpf's pointer leads to `insn_cnt` instructions of eight bytes each, which nobody changes while `self`
+        // borrows the object; any eight bytes at any alignment are an `Instruction`.
+        let instructions = unsafe { std::slice::from_raw_parts(first.cast::<Instruction>(), self.len()) };
+        instructions.to_vec()
+    }
+}
+
+/// A map of a live object.
+struct MapRef<'object>(*const sys::bpf_map, PhantomData<&'object Object>);
+
+impl MapRef<'_> {
+    fn row(&self) -> MapRow {
+        // SAFETY: `self.0` is a map of an object that outlives `self`.
+        let name = unsafe { sys::bpf_map__name(self.0) };
+        // SAFETY: as above.
+        let pin_path = unsafe { sys::bpf_map__pin_path(self.0) };
+        MapRow {
+            // SAFETY: the name is null or NUL-terminated, and lives as long as the object.
+            name: unsafe { owned(name) },
+            // SAFETY: as above.
+            kind: unsafe { sys::bpf_map__type(self.0) },
+            // SAFETY: as above.
+            key_size: unsafe { sys::bpf_map__key_size(self.0) },
+            // SAFETY: as above.
+            value_size: unsafe { sys::bpf_map__value_size(self.0) },
+            // SAFETY: as above.
+            max_entries: unsafe { sys::bpf_map__max_entries(self.0) },
+            // SAFETY: as above.
+            flags: unsafe { sys::bpf_map__map_flags(self.0) },
+            // SAFETY: as above.
+            extra: unsafe { sys::bpf_map__map_extra(self.0) },
+            pinned: !pin_path.is_null(),
+            // SAFETY: as above.
+            internal: unsafe { sys::bpf_map__is_internal(self.0) },
+            initial_value: self.initial_value(),
+        }
+    }
+
+    fn initial_value(&self) -> Option<Vec<u8>> {
+        let mut length: sys::size_t = 0;
+        // SAFETY: `self.0` is a map of an object that outlives `self`; `length` is written to.
+        let value = unsafe { sys::bpf_map__initial_value(self.0, &raw mut length) };
+        if value.is_null() {
+            return None;
+        }
+        let length = usize::try_from(length).ok()?;
+        // SAFETY: libbpf's pointer leads to `length` readable bytes, which nobody writes while `self` borrows the object.
+        let bytes = unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length) };
+        Some(bytes.to_vec())
+    }
+}
+
+/// # Safety
+///
+/// `string` is null or points to a NUL-terminated string.
+unsafe fn owned(string: *const c_char) -> String {
+    if string.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null, and the caller vouches for the rest.
+    let string = unsafe { CStr::from_ptr(string) };
+    string.to_string_lossy().into_owned()
+}
+
+fn check(status: i32) -> Result<(), Errno> {
+    if status < 0 { Err(Errno(status.saturating_neg())) } else { Ok(()) }
+}
+
+fn last_errno() -> Errno {
+    Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(EINVAL))
+}
+
+/// Takes libbpf's messages away, unless they were asked for.
+fn quieten() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if std::env::var_os("EBPF_CONFORMANCE_LOG").is_none() {
+            // SAFETY: no callback is a valid callback, and `Once` makes this the only call.
+            unsafe { sys::libbpf_set_print(None) };
+        }
+    });
+}
+
+const EINVAL: i32 = 22;

@@ -1,0 +1,167 @@
+//! The rows both sides are brought to, and the comparison.
+
+use std::fmt::Write as _;
+
+use ebpf_progtable::{Map, ObjectFile, OpenError, Options, Program};
+
+use crate::libbpf::possible_cpus;
+
+/// Room for the largest object in the corpus.
+pub type File<'data> = ObjectFile<'data, 512, 128>;
+
+/// What an object holds, in the order of iteration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Table {
+    /// Programs; subprograms are not among them.
+    pub programs: Vec<ProgramRow>,
+    /// Maps, those of data sections included.
+    pub maps: Vec<MapRow>,
+}
+
+/// One program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProgramRow {
+    /// The function's name.
+    pub name: String,
+    /// The section's name without a leading `?`.
+    pub section: String,
+    /// `enum bpf_prog_type`.
+    pub kind: u32,
+    /// `enum bpf_attach_type`.
+    pub expected_attach_type: u32,
+    /// Whether it would be loaded.
+    pub autoload: bool,
+    /// Instructions in the file.
+    pub instructions: usize,
+}
+
+/// One map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MapRow {
+    /// The name it is created under.
+    pub name: String,
+    /// `enum bpf_map_type`.
+    pub kind: u32,
+    /// Bytes.
+    pub key_size: u32,
+    /// Bytes.
+    pub value_size: u32,
+    /// Entries; bytes for rings.
+    pub max_entries: u32,
+    /// `BPF_F_*`.
+    pub flags: u32,
+    /// `map_extra`.
+    pub extra: u64,
+    /// Whether the object asks for it to be pinned by name.
+    pub pinned: bool,
+    /// Whether it stands for a data section.
+    pub internal: bool,
+    /// What its only value holds at first; `None` also for what is all zero.
+    pub initial_value: Option<Vec<u8>>,
+}
+
+/// Opens an object the way libbpf on this machine would.
+///
+/// # Errors
+///
+/// As [`ObjectFile::open`].
+pub fn open<'data>(file_name: &'data str, bytes: &'data [u8]) -> Result<File<'data>, OpenError> {
+    let mut options = Options::default();
+    options.name = file_name;
+    options.possible_cpus = possible_cpus();
+    File::open_with(bytes, options)
+}
+
+/// What we know of an object.
+#[must_use]
+pub fn table(file: &File<'_>) -> Table {
+    Table {
+        programs: file.programs().map(program_row).collect(),
+        maps: file.maps().iter().map(map_row).collect(),
+    }
+}
+
+/// Every difference, one line for each side; empty if there is none.
+#[must_use]
+pub fn differences(ours: &Table, libbpf: &Table) -> String {
+    let mut text = String::new();
+    lines(&mut text, "program", &ours.programs, &libbpf.programs, |row| format!("{row:?}"));
+    // Zeroes are what a value holds that nobody initialised: whether they are spelt out is a matter of taste.
+    let without_zeroes =
+        |table: &Table| -> Vec<MapRow> { table.maps.iter().cloned().map(MapRow::normalised).collect() };
+    lines(&mut text, "map", &without_zeroes(ours), &without_zeroes(libbpf), MapRow::describe);
+    text
+}
+
+impl MapRow {
+    fn normalised(mut self) -> Self {
+        self.initial_value = self.initial_value.filter(|value| value.iter().any(|byte| *byte != 0));
+        self
+    }
+
+    fn describe(&self) -> String {
+        let value = match &self.initial_value {
+            Some(value) => format!("{} bytes {}", value.len(), hex(value)),
+            None => "none".to_owned(),
+        };
+        let mut row = self.clone();
+        row.initial_value = None;
+        format!("{row:?}, initial value {value}")
+    }
+}
+
+fn lines<Row: PartialEq>(
+    text: &mut String,
+    what: &str,
+    ours: &[Row],
+    libbpf: &[Row],
+    describe: impl Fn(&Row) -> String,
+) {
+    let rows = ours.len().max(libbpf.len());
+    for index in 0..rows {
+        let (our, their) = (ours.get(index), libbpf.get(index));
+        if our == their {
+            continue;
+        }
+        let side = |row: Option<&Row>| row.map_or_else(|| "—".to_owned(), &describe);
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "  {what} {index}\n    ours   {}\n    libbpf {}", side(our), side(their));
+    }
+}
+
+fn program_row(program: &Program<'_>) -> ProgramRow {
+    ProgramRow {
+        name: program.name().to_owned(),
+        section: program.section_name().to_owned(),
+        kind: program.kind().0,
+        expected_attach_type: program.expected_attach_type(),
+        autoload: program.autoload(),
+        instructions: program.len(),
+    }
+}
+
+fn map_row(map: &Map<'_>) -> MapRow {
+    MapRow {
+        name: map.name().to_owned(),
+        kind: map.kind().0,
+        key_size: map.key_size(),
+        value_size: map.value_size(),
+        max_entries: map.max_entries(),
+        flags: map.flags(),
+        extra: map.extra(),
+        pinned: false,
+        internal: map.is_internal(),
+        initial_value: map.initial_value().map(<[u8]>::to_vec),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

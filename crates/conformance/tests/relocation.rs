@@ -1,0 +1,171 @@
+//! Linking: our instructions are libbpf's, one by one, with the subprograms appended in the same order.
+//!
+//! Twice, because libbpf has two ways of linking: for the running kernel (maps exist, CO-RE records are resolved; needs the
+//! right to call bpf(2)) and for its generated loader (nothing is asked of the kernel, so this runs for everybody).
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+
+use ebpf_conformance::corpus::{self, Package, Sample};
+use ebpf_conformance::libbpf::{self, Target};
+use ebpf_conformance::rows;
+use ebpf_progtable::{Instruction, RelocateError};
+
+#[derive(Debug, Default)]
+struct Count {
+    objects: usize,
+    programs: usize,
+    instructions: usize,
+    /// Programs we say need something we do not do here, by what it is.
+    declined: BTreeMap<String, usize>,
+    /// Objects libbpf or the kernel would not prepare, by error.
+    skipped: BTreeMap<String, usize>,
+}
+
+#[test]
+fn for_the_kernel() -> Result<(), String> {
+    everything(Target::Kernel)
+}
+
+#[test]
+fn for_the_generated_loader() -> Result<(), String> {
+    everything(Target::Generator)
+}
+
+fn everything(target: Target) -> Result<(), String> {
+    let own = compare("our own", &corpus::own(), target);
+    assert!(own.declined.is_empty(), "our own objects need nothing we do not do: {own:?}");
+    if target == Target::Generator {
+        assert!(own.programs > 0, "our own objects hold programs: {own:?}");
+        assert!(own.skipped.is_empty(), "libbpf links our own objects: {own:?}");
+    }
+    let samples = corpus::compiled()?;
+    if samples.is_empty() {
+        corpus::missing(Package::Clang)?;
+    } else {
+        let count = compare("compiled here", &samples, target);
+        assert!(
+            target == Target::Kernel || !count.declined.is_empty(),
+            "some of them need a kernel: {count:?}"
+        );
+    }
+    let samples = corpus::xdp_tools();
+    if samples.is_empty() {
+        corpus::missing(Package::XdpTools)?;
+    } else {
+        let count = compare("xdp-tools", &samples, target);
+        assert!(target == Target::Kernel || count.programs > 0, "{count:?}");
+    }
+    for package in [Package::XdpTools, Package::LibbpfTools] {
+        let samples = corpus::embedded(package);
+        if samples.is_empty() {
+            corpus::missing(package)?;
+            continue;
+        }
+        compare(&format!("embedded in {}", package.name()), &samples, target);
+    }
+    Ok(())
+}
+
+fn compare(what: &str, samples: &[Sample], target: Target) -> Count {
+    let mut count = Count::default();
+    let mut report = String::new();
+    for sample in samples {
+        if let Err(difference) = compare_one(sample, target, &mut count) {
+            report.push_str(&format!("{}\n{difference}", sample.origin));
+        }
+    }
+    println!(
+        "{what}, {target:?}: {} objects, {} programs, {} instructions compared",
+        count.objects, count.programs, count.instructions
+    );
+    for (need, programs) in &count.declined {
+        println!("  {programs} programs: {need}");
+    }
+    for (error, objects) in &count.skipped {
+        println!("  skipped: {objects} objects that libbpf does not prepare here: {error}");
+    }
+    assert!(report.is_empty(), "differences from libbpf:\n{report}");
+    count
+}
+
+fn compare_one(sample: &Sample, target: Target, count: &mut Count) -> Result<(), String> {
+    let Ok(mut object) = libbpf::Object::open(&sample.name, &sample.bytes) else { return Ok(()) };
+    let file =
+        rows::open(&sample.name, &sample.bytes).map_err(|error| format!("  we refuse it: {error}\n"))?;
+    object.autoload_everything().map_err(|error| format!("  set_autoload: {error}\n"))?;
+    if let Err(error) = object.relocate(target) {
+        *count.skipped.entry(error.to_string()).or_default() += 1;
+        return Ok(());
+    }
+    let descriptors = object.map_descriptors();
+    let reference = |index: usize| match target {
+        Target::Generator => index as i32,
+        _ => descriptors[index],
+    };
+    count.objects += 1;
+    let mut report = String::new();
+    for (program, (name, libbpf)) in file.programs().zip(object.instructions()) {
+        assert_eq!(program.name(), name);
+        let linked = file.linked_len(program).and_then(|length| {
+            let mut buffer = vec![Instruction::default(); length];
+            file.relocate(program, reference, &mut buffer).map(<[Instruction]>::to_vec)
+        });
+        match linked {
+            Ok(ours) => {
+                count.programs += 1;
+                count.instructions += ours.len();
+                let ours = if target == Target::Generator { by_index(&ours) } else { ours };
+                report.push_str(&first_difference(&name, &ours, &libbpf));
+            }
+            Err(error) => match need(&error) {
+                Some(need) => *count.declined.entry(need).or_default() += 1,
+                None => report.push_str(&format!("  {name}: we cannot link it: {error}\n")),
+            },
+        }
+    }
+    if report.is_empty() { Ok(()) } else { Err(report) }
+}
+
+/// What a program needs that linking alone cannot give, or nothing if the error is another one.
+fn need(error: &RelocateError) -> Option<String> {
+    let text = format!("{error:?}");
+    let variant = text.split([' ', '(', '{']).next().unwrap_or_default().to_owned();
+    ["CoRe", "Extern", "Kfunc", "Ksym", "Kconfig"]
+        .iter()
+        .any(|what| variant.contains(what))
+        .then_some(variant)
+}
+
+/// The same instructions with map descriptors spelt as indices, which is how the generated loader wants them.
+fn by_index(instructions: &[Instruction]) -> Vec<Instruction> {
+    const LOAD_64: u8 = 0x18;
+    let mut second_half = false;
+    let convert = |instruction: &Instruction| {
+        let wide = instruction.opcode() == LOAD_64 && !second_half;
+        second_half = wide;
+        match instruction.src() {
+            1 if wide => instruction.with_src(5),
+            2 if wide => instruction.with_src(6),
+            _ => *instruction,
+        }
+    };
+    instructions.iter().map(convert).collect()
+}
+
+fn first_difference(name: &str, ours: &[Instruction], libbpf: &[Instruction]) -> String {
+    let length = ours.len().max(libbpf.len());
+    let Some(at) = (0..length).find(|index| ours.get(*index) != libbpf.get(*index)) else {
+        return String::new();
+    };
+    let side = |instructions: &[Instruction]| match instructions.get(at) {
+        Some(instruction) => format!("{instruction:?}"),
+        None => "—".to_owned(),
+    };
+    let lengths = format!("{} and {} instructions", ours.len(), libbpf.len());
+    format!(
+        "  {name} ({lengths}), instruction {at}\n    ours   {}\n    libbpf {}\n",
+        side(ours),
+        side(libbpf)
+    )
+}

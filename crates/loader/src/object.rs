@@ -1,0 +1,218 @@
+//! An object before and after loading.
+
+use core::fmt;
+
+use ebpf_progtable::{Instruction, Map, ObjectFile, OpenError, Program, RelocateError};
+use heapless::Vec;
+
+use crate::{AutoloadError, LoadError, MapSpec, Platform, ProgramSpec};
+
+/// An opened object: programs may be chosen, nothing is loaded yet.
+///
+/// `PROGRAMS` bounds programs and subprograms together, `MAPS` the maps; an object with more is refused at open with the number it has.
+/// Shared freely between threads: [`set_autoload`](Self::set_autoload) and [`load`](Self::load) both take `&self`, and of several loads exactly one proceeds.
+pub struct Object<'data, const PROGRAMS: usize = 64, const MAPS: usize = 64> {
+    file: ObjectFile<'data, PROGRAMS, MAPS>,
+}
+
+impl<'data, const PROGRAMS: usize, const MAPS: usize> Object<'data, PROGRAMS, MAPS> {
+    /// Opens an object that has no name; its internal maps are named after their sections alone.
+    ///
+    /// # Errors
+    /// What is wrong with the file; see [`OpenError`].
+    pub fn open(data: &'data [u8]) -> Result<Self, OpenError> {
+        ObjectFile::open(data).map(Self::from)
+    }
+
+    /// Opens an object under its file name, from which libbpf (and we) derive the names of internal maps.
+    ///
+    /// # Errors
+    /// What is wrong with the file; see [`OpenError`].
+    pub fn open_named(name: &'data str, data: &'data [u8]) -> Result<Self, OpenError> {
+        ObjectFile::open_named(name, data).map(Self::from)
+    }
+
+    /// The table behind: programs, subprograms, maps, licence.
+    #[must_use]
+    pub fn file(&self) -> &ObjectFile<'data, PROGRAMS, MAPS> {
+        &self.file
+    }
+
+    /// The programs in libbpf's order.
+    pub fn programs(&self) -> impl Iterator<Item = &Program<'data>> {
+        self.file.programs()
+    }
+
+    /// The program of that name.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<&Program<'data>> {
+        self.file.program(name)
+    }
+
+    /// Chooses whether `load` loads the program `name`.
+    ///
+    /// A change that returned `Ok` is honoured by the load, whichever thread made it.
+    ///
+    /// # Errors
+    /// [`AutoloadError::NotFound`] for a name the object does not have, [`AutoloadError::Frozen`] once a load has begun.
+    pub fn set_autoload(&self, name: &str, autoload: bool) -> Result<(), AutoloadError> {
+        let program = self.file.program(name).ok_or(AutoloadError::NotFound)?;
+        self.file.set_autoload(program, autoload).map_err(|_| AutoloadError::Frozen)
+    }
+
+    /// How many instructions the scratch buffer of [`load`](Self::load) must hold: the longest chosen program, linked.
+    ///
+    /// # Errors
+    /// The first chosen program that cannot be linked.
+    pub fn scratch_len(&self) -> Result<usize, RelocateError> {
+        self.programs()
+            .filter(|program| program.autoload())
+            .try_fold(0, |longest: usize, program| Ok(longest.max(self.file.linked_len(program)?)))
+    }
+
+    /// Creates every map, then links and loads every chosen program, in table order.
+    ///
+    /// All or nothing: when any step fails, what was created before is taken back in reverse order.
+    /// A program that is not chosen costs nothing: it is neither linked nor shown to the platform.
+    /// `scratch` holds one program at a time; see [`scratch_len`](Self::scratch_len).
+    ///
+    /// # Errors
+    /// Which step failed, for which map or program, and why. The object stays frozen, as with libbpf: open it again for another try.
+    pub fn load<'o, 'p, P: Platform>(
+        &'o self,
+        platform: &'p P,
+        scratch: &mut [Instruction],
+    ) -> Result<Loaded<'o, 'p, 'data, P, PROGRAMS, MAPS>, LoadError<'o, P::Error>> {
+        self.file.freeze().map_err(|_| LoadError::AlreadyLoaded)?;
+
+        // From here on `loaded` owns what the platform made; leaving early drops it, which is the undo.
+        let mut loaded = Loaded { object: self, platform, maps: Vec::new(), programs: Vec::new() };
+        for map in self.file.maps() {
+            let created = platform
+                .create_map(&MapSpec::from_map(map))
+                .map_err(|source| LoadError::CreateMap { map: map.name(), source })?;
+            // The table holds at most `MAPS` maps, so there is room; if ever not, the map is handed back, not lost.
+            if let Err(created) = loaded.maps.push(created) {
+                platform.destroy_map(created);
+            }
+        }
+        for program in self.programs() {
+            let handle = if program.autoload() { Some(loaded.load_one(program, scratch)?) } else { None };
+            if let Err(Some(handle)) = loaded.programs.push(handle) {
+                platform.unload_program(handle);
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+impl<'data, const PROGRAMS: usize, const MAPS: usize> From<ObjectFile<'data, PROGRAMS, MAPS>>
+    for Object<'data, PROGRAMS, MAPS>
+{
+    fn from(file: ObjectFile<'data, PROGRAMS, MAPS>) -> Self {
+        Self { file }
+    }
+}
+
+impl<const PROGRAMS: usize, const MAPS: usize> fmt::Debug for Object<'_, PROGRAMS, MAPS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("programs", &self.programs().count()).field("maps", &self.file.maps().len()).finish()
+    }
+}
+
+/// An object on a platform. Dropping it unloads the programs and destroys the maps, in reverse order of their creation.
+pub struct Loaded<'o, 'p, 'data, P: Platform, const PROGRAMS: usize = 64, const MAPS: usize = 64> {
+    object: &'o Object<'data, PROGRAMS, MAPS>,
+    platform: &'p P,
+    /// Index for index the maps of the table.
+    maps: Vec<P::Map, MAPS>,
+    /// Index for index the programs of the table; `None` was not chosen.
+    programs: Vec<Option<P::Program>, PROGRAMS>,
+}
+
+impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize> Loaded<'o, '_, 'data, P, PROGRAMS, MAPS> {
+    /// Every program of the table, with the platform's handle for those that were chosen.
+    pub fn programs(&self) -> impl Iterator<Item = (&'o Program<'data>, Option<&P::Program>)> {
+        self.object.programs().zip(self.programs.iter().map(Option::as_ref))
+    }
+
+    /// The handle of a program; `None` when there is no such program or it was not chosen.
+    #[must_use]
+    pub fn program(&self, name: &str) -> Option<&P::Program> {
+        self.programs().find(|(program, _)| program.name() == name)?.1
+    }
+
+    /// Every map of the table with the platform's handle.
+    pub fn maps(&self) -> impl Iterator<Item = (&'o Map<'data>, &P::Map)> {
+        self.object.file.maps().iter().zip(&self.maps)
+    }
+
+    /// The handle of a map.
+    #[must_use]
+    pub fn map(&self, name: &str) -> Option<&P::Map> {
+        self.maps().find(|(map, _)| map.name() == name).map(|(_, handle)| handle)
+    }
+
+    fn load_one(
+        &self,
+        program: &'o Program<'data>,
+        scratch: &mut [Instruction],
+    ) -> Result<P::Program, LoadError<'o, P::Error>> {
+        let file = &self.object.file;
+        let relocate_error = |source| LoadError::Relocate { program: program.name(), source };
+        let needed = file.linked_len(program).map_err(relocate_error)?;
+        let given = scratch.len();
+        let buffer = scratch
+            .get_mut(..needed)
+            .ok_or(LoadError::ScratchTooShort { program: program.name(), needed, given })?;
+        // Every map exists by now, so every index the table asks for has a handle; 0 is what an unknown one would get, and no platform takes it.
+        let reference = |map: usize| self.maps.get(map).map_or(0, |map| self.platform.map_reference(map));
+        let instructions = file.relocate(program, reference, buffer).map_err(relocate_error)?;
+        let spec = ProgramSpec {
+            name: program.name(),
+            section: program.section_name(),
+            kind: program.kind(),
+            expected_attach_type: program.expected_attach_type(),
+            license: file.license(),
+            instructions,
+        };
+        self.platform
+            .load_program(&spec)
+            .map_err(|source| LoadError::LoadProgram { program: program.name(), source })
+    }
+}
+
+impl<P: Platform, const PROGRAMS: usize, const MAPS: usize> Drop for Loaded<'_, '_, '_, P, PROGRAMS, MAPS> {
+    fn drop(&mut self) {
+        while let Some(program) = self.programs.pop() {
+            if let Some(program) = program {
+                self.platform.unload_program(program);
+            }
+        }
+        while let Some(map) = self.maps.pop() {
+            self.platform.destroy_map(map);
+        }
+    }
+}
+
+impl<P: Platform, const PROGRAMS: usize, const MAPS: usize> fmt::Debug for Loaded<'_, '_, '_, P, PROGRAMS, MAPS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loaded = self.programs.iter().flatten().count();
+        f.debug_struct("Loaded").field("programs", &loaded).field("maps", &self.maps.len()).finish()
+    }
+}
+
+impl<'a> MapSpec<'a> {
+    fn from_map(map: &'a Map<'_>) -> Self {
+        Self {
+            name: map.name(),
+            kind: map.kind(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: map.max_entries(),
+            flags: map.flags(),
+            initial_value: map.initial_value(),
+            read_only: map.is_read_only(),
+        }
+    }
+}

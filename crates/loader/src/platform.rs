@@ -1,0 +1,76 @@
+//! What a platform must be able to do: the only way the loader reaches an operating system or an interpreter.
+
+use ebpf_progtable::{Instruction, MapKind, ProgramKind};
+
+/// Creates maps and loads programs; the loader says which, in which order, and what to undo.
+///
+/// Every method takes `&self`, so that several objects may be loaded onto one platform at once; a platform that keeps books locks them itself.
+/// Handles are plain values: the loader gives each one back to [`destroy_map`](Self::destroy_map) or
+/// [`unload_program`](Self::unload_program) exactly once, also when loading fails half-way.
+pub trait Platform {
+    /// Why the platform refused; carried unchanged inside [`LoadError`](crate::LoadError).
+    type Error: core::error::Error;
+    /// A created map.
+    type Map;
+    /// A loaded program.
+    type Program;
+
+    /// Creates a map and gives it its initial value.
+    ///
+    /// # Errors
+    /// Whatever the platform reports; nothing may be left behind.
+    fn create_map(&self, map: &MapSpec<'_>) -> Result<Self::Map, Self::Error>;
+
+    /// Takes back a map that no loaded program of this loader refers to any more.
+    fn destroy_map(&self, map: Self::Map);
+
+    /// What an instruction that refers to `map` carries in its immediate: on Linux, the file descriptor.
+    fn map_reference(&self, map: &Self::Map) -> i32;
+
+    /// Verifies a relocated program and makes it runnable.
+    ///
+    /// # Errors
+    /// Whatever the platform reports; nothing may be left behind.
+    fn load_program(&self, program: &ProgramSpec<'_>) -> Result<Self::Program, Self::Error>;
+
+    /// Takes back a program. Called before the maps it refers to are destroyed.
+    fn unload_program(&self, program: Self::Program);
+}
+
+/// A map to create; sizes in bytes, numbers as in Linux's `union bpf_attr`.
+#[derive(Clone, Copy, Debug)]
+pub struct MapSpec<'a> {
+    /// The map's name, at most 15 bytes for maps the object file names by itself (`.data` and its kin), otherwise the symbol's.
+    pub name: &'a str,
+    /// `BPF_MAP_TYPE_*`.
+    pub kind: MapKind,
+    /// Bytes of a key; 0 for rings, queues and stacks.
+    pub key_size: u32,
+    /// Bytes of a value; 0 for rings.
+    pub value_size: u32,
+    /// Entries, or bytes of data for a ring.
+    pub max_entries: u32,
+    /// `BPF_F_*` creation flags.
+    pub flags: u32,
+    /// Contents of element 0 for the maps that hold a data section.
+    pub initial_value: Option<&'a [u8]>,
+    /// Nobody writes the map once `initial_value` is in it: `.rodata` (`BPF_MAP_FREEZE` on Linux).
+    pub read_only: bool,
+}
+
+/// A program to verify and load, relocated and linked with the subprograms it calls.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramSpec<'a> {
+    /// The function's name in the object file.
+    pub name: &'a str,
+    /// The section it stands in, without a leading `?`.
+    pub section: &'a str,
+    /// `BPF_PROG_TYPE_*`.
+    pub kind: ProgramKind,
+    /// `BPF_*` attach type that the verifier needs to know; 0 when there is none.
+    pub expected_attach_type: u32,
+    /// The object's licence; empty when it names none.
+    pub license: &'a str,
+    /// The instructions, map references already in place.
+    pub instructions: &'a [Instruction],
+}

@@ -1,0 +1,193 @@
+//! One program (or subprogram) of the table, and whether it is to be loaded.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use zerocopy::IntoBytes;
+
+use crate::error::Frozen;
+use crate::instruction::Instruction;
+use crate::kinds::ProgramKind;
+use crate::sections::SectionKind;
+
+/// A program of an object file: a function in an executable section.
+///
+/// It borrows the object's bytes; the only thing that can change is whether it is to be loaded ([`set_autoload`](Self::set_autoload)).
+pub struct Program<'data> {
+    name: &'data str,
+    section_name: &'data str,
+    instructions: &'data [Instruction],
+    /// Where the first instruction stands in its section, in instructions.
+    offset: u32,
+    section: u16,
+    /// Row of the section table, [`NO_ROW`] or [`SUBPROGRAM`]: 56 bytes per program leave no room for an enum.
+    row: u8,
+    state: AutoloadState,
+}
+
+pub(crate) struct Parts<'data> {
+    pub(crate) name: &'data str,
+    pub(crate) section_name: &'data str,
+    pub(crate) section: u16,
+    pub(crate) offset: u32,
+    pub(crate) instructions: &'data [Instruction],
+    pub(crate) kind: Option<usize>,
+    pub(crate) is_subprogram: bool,
+    pub(crate) autoload: bool,
+}
+
+impl<'data> Program<'data> {
+    pub(crate) fn new(parts: Parts<'data>) -> Self {
+        Self {
+            name: parts.name,
+            section_name: parts.section_name,
+            instructions: parts.instructions,
+            offset: parts.offset,
+            section: parts.section,
+            row: match parts.kind.and_then(|row| u8::try_from(row).ok()) {
+                _ if parts.is_subprogram => SUBPROGRAM,
+                Some(row) => row,
+                None => NO_ROW,
+            },
+            state: AutoloadState::new(parts.autoload),
+        }
+    }
+
+    /// The function's name (its symbol). The kernel keeps the first 15 bytes of it.
+    #[must_use]
+    pub fn name(&self) -> &'data str {
+        self.name
+    }
+
+    /// The section's name, without a leading `?`.
+    #[must_use]
+    pub fn section_name(&self) -> &'data str {
+        self.section_name
+    }
+
+    /// The ELF section header's index.
+    #[must_use]
+    pub fn section_index(&self) -> usize {
+        usize::from(self.section)
+    }
+
+    /// Where the program starts in its section, in instructions.
+    #[must_use]
+    pub fn section_offset(&self) -> usize {
+        widen(self.offset)
+    }
+
+    /// The row of the section table that the section's name matched.
+    #[must_use]
+    pub fn section_kind(&self) -> Option<&'static SectionKind> {
+        SectionKind::all().get(usize::from(self.row))
+    }
+
+    /// The program type that the section's name stands for; [`ProgramKind::UNSPEC`] if it stands for none.
+    #[must_use]
+    pub fn kind(&self) -> ProgramKind {
+        self.section_kind().map_or(ProgramKind::UNSPEC, SectionKind::kind)
+    }
+
+    /// The attach type that the section's name stands for (`enum bpf_attach_type`); 0 if none.
+    #[must_use]
+    pub fn expected_attach_type(&self) -> u32 {
+        self.section_kind().map_or(0, SectionKind::expected_attach_type)
+    }
+
+    /// The instructions as they stand in the file: not relocated, and in the file's byte order.
+    #[must_use]
+    pub fn instructions(&self) -> &'data [Instruction] {
+        self.instructions
+    }
+
+    /// The bytes of [`instructions`](Self::instructions).
+    #[must_use]
+    pub fn instruction_bytes(&self) -> &'data [u8] {
+        self.instructions.as_bytes()
+    }
+
+    /// Number of instructions in the file, at least 1: subprograms that will be appended are not counted.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a program without instructions is refused when the object is opened")]
+    pub fn len(&self) -> usize {
+        self.instructions.len()
+    }
+
+    /// Whether the program lives in `.text`, where other programs call it and nobody loads it by itself.
+    #[must_use]
+    pub fn is_subprogram(&self) -> bool {
+        self.row == SUBPROGRAM
+    }
+
+    /// Whether the program is to be loaded.
+    #[must_use]
+    pub fn autoload(&self) -> bool {
+        self.state.load()
+    }
+
+    /// Says whether the program is to be loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`Frozen`] once loading has begun.
+    pub fn set_autoload(&self, autoload: bool) -> Result<(), Frozen> {
+        self.state.store(autoload)
+    }
+
+    /// Section and offset in it: the order of the table.
+    pub(crate) fn place(&self) -> (u16, u32) {
+        (self.section, self.offset)
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.state.freeze();
+    }
+}
+
+impl fmt::Debug for Program<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program")
+            .field("name", &self.name)
+            .field("section", &self.section_name)
+            .field("kind", &self.kind())
+            .field("expected_attach_type", &self.expected_attach_type())
+            .field("len", &self.len())
+            .field("autoload", &self.autoload())
+            .finish_non_exhaustive()
+    }
+}
+
+struct AutoloadState(AtomicU8);
+
+impl AutoloadState {
+    fn new(autoload: bool) -> Self {
+        Self(AtomicU8::new(if autoload { AUTOLOAD } else { 0 }))
+    }
+
+    fn load(&self) -> bool {
+        self.0.load(Ordering::Acquire) & AUTOLOAD != 0
+    }
+
+    fn store(&self, autoload: bool) -> Result<(), Frozen> {
+        let wanted = if autoload { AUTOLOAD } else { 0 };
+        self.0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| (state & FROZEN == 0).then_some(wanted))
+            .map(|_| ())
+            .map_err(|_| Frozen)
+    }
+
+    fn freeze(&self) {
+        self.0.fetch_or(FROZEN, Ordering::AcqRel);
+    }
+}
+
+const NO_ROW: u8 = u8::MAX;
+const SUBPROGRAM: u8 = NO_ROW - 1;
+const _: () = assert!(SectionKind::COUNT < SUBPROGRAM as usize);
+const AUTOLOAD: u8 = 1;
+const FROZEN: u8 = 2;
+
+fn widen(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,95 @@
+//! The producing side, for one producer: no read-modify-write but the one that the wakeup rule needs.
+
+use crate::header::BUSY_BIT;
+use crate::memory::{Claim, Length, Memory, Position};
+use crate::order::sites;
+use crate::query::{self, Query};
+use crate::space::{self, ProducerError, ReserveError};
+use crate::{Reservation, SubmitFlags, Wakeup};
+
+/// Produces into a ring that nobody else produces into; `&mut` proves it. One reservation at a time.
+///
+/// The image it leaves is the one Linux leaves for the same calls, `pending_pos` included.
+#[derive(Debug)]
+pub struct ExclusiveProducer<M> {
+    memory: M,
+    /// `producer_pos`, which only this producer writes.
+    end: usize,
+    /// The last record reserved: still busy only if its reservation was forgotten.
+    last: usize,
+    /// `consumer_pos` as last read: old, so space looks smaller than it is.
+    consumer: usize,
+}
+
+impl<M: Memory> ExclusiveProducer<M> {
+    /// Takes over the producing side of a ring, which goes on where its `producer_pos` stands.
+    ///
+    /// # Errors
+    /// When the ring's positions are not those of a ring at rest, or a record in it is still busy.
+    pub fn new(memory: M) -> Result<Self, ProducerError> {
+        let end = space::resting_position(&memory)?;
+        let pending = memory.pending_position().load(sites::SETUP);
+        let last = space::committed_until(&memory, pending, end);
+        if last != end {
+            return Err(ProducerError::Busy { position: last });
+        }
+        let consumer = memory.consumer_position().load(sites::RESERVE_CONSUMER);
+        Ok(Self { memory, end, last, consumer })
+    }
+
+    /// Reserves space for a payload of `length` bytes.
+    ///
+    /// # Errors
+    /// Why there is none; nothing has changed then but `pending_pos`, which Linux moves on a refusal too.
+    pub fn reserve(&mut self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
+        let geometry = self.memory.geometry();
+        let (header, total) = space::admissible(&geometry, length)?;
+        let start = self.end;
+        // What was reserved before is committed, because `&mut self` is free again, unless it was forgotten.
+        let pending = if self.last != start && self.memory.length(self.last).load(sites::HEADER_INIT) & BUSY_BIT != 0 {
+            self.last
+        } else {
+            start
+        };
+        self.memory.pending_position().store(pending, sites::PENDING_ADVANCE);
+        let filler = space::filler(&geometry, start, total);
+        let needed = filler.wrapping_add(total);
+        let end = match space::admit(&geometry, start, needed, pending, self.consumer) {
+            Ok(end) => end,
+            Err(_) => {
+                self.consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
+                space::admit(&geometry, start, needed, pending, self.consumer)?
+            }
+        };
+        let record = start.wrapping_add(filler);
+        if filler != 0 {
+            space::fill(&self.memory, start, filler);
+        }
+        let mut claim = Claim::new(record, length);
+        self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
+        self.memory.producer_position().store(end, sites::PUBLISH);
+        self.end = end;
+        self.last = record;
+        Ok(Reservation::new(&self.memory, claim, start))
+    }
+
+    /// Copies `payload` into a record of its own and submits it.
+    ///
+    /// # Errors
+    /// Why there is no space for it.
+    pub fn output(&mut self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
+        let mut reservation = self.reserve(payload.len())?;
+        reservation.copy_from(payload);
+        Ok(reservation.submit(flags))
+    }
+
+    /// What `bpf_ringbuf_query` answers: an estimate while the consumer is at work.
+    pub fn query(&self, query: Query) -> usize {
+        query::answer(&self.memory, query)
+    }
+
+    /// The ring's memory as this side sees it.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+}

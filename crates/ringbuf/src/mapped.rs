@@ -1,0 +1,347 @@
+//! Real memory behind the seam: the crate's only unsafe code.
+
+#![expect(unsafe_code, reason = "the one file that turns positions into addresses")]
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use core::sync::atomic::{self, AtomicU32, AtomicUsize, Ordering};
+
+use crate::header::{HEADER_SIZE, field};
+use crate::memory::{Claim, Contiguous, Extent, Length, Marks, Memory, Position, Publication};
+use crate::{Geometry, Header, Mapping, Order};
+
+/// A ring in memory that is mapped into this address space: `mmap`ed from a kernel, vmapped in a driver, or a plain array.
+///
+/// Addresses are checked once, in [`Mapped::new`]; afterwards every access is masked into the data area, so that whatever positions and lengths the
+/// memory holds, nothing outside is touched.
+pub struct Mapped<'a> {
+    consumer: NonNull<u8>,
+    producer: NonNull<u8>,
+    data: NonNull<u8>,
+    geometry: Geometry,
+    /// Not part of the ring: see [`Memory::owed_wakeup`].
+    owed: AtomicUsize,
+    _memory: PhantomData<&'a [AtomicU32]>,
+}
+
+/// Where `pending_pos` stands in the producer's page: right after `producer_pos`.
+const PENDING: usize = size_of::<usize>();
+
+impl<'a> Mapped<'a> {
+    /// A ring whose pages stand at the given addresses.
+    ///
+    /// `consumer_page` starts with `consumer_pos`; `producer_page` with `producer_pos` and `pending_pos`, native words both; `data` is the data area.
+    ///
+    /// # Safety
+    /// * For `'a`, `consumer_page` is valid for reads of one `usize`, `producer_page` of two, and `data` of `geometry.size()` bytes,
+    ///   twice that when the geometry is [`Mapping::Mirrored`], where the second half is the first one mapped again.
+    /// * All three are aligned to eight bytes.
+    /// * If the value is given to a producer, the producer's page and the data are also valid for writes, and no other producer works on that
+    ///   memory; if to a consumer, the consumer's page is, and no other consumer does.
+    /// * During `'a` nothing but the ring's producers and its consumer touches the memory, save through atomics. Another process that can write it
+    ///   may corrupt what is read, never what is accessed.
+    #[must_use]
+    pub const unsafe fn new(
+        consumer_page: NonNull<u8>,
+        producer_page: NonNull<u8>,
+        data: NonNull<u8>,
+        geometry: Geometry,
+    ) -> Self {
+        Self {
+            consumer: consumer_page,
+            producer: producer_page,
+            data,
+            geometry,
+            owed: AtomicUsize::new(0),
+            _memory: PhantomData,
+        }
+    }
+
+    /// Both sides of a flat ring inside `pages` and `data`, which they have for themselves during `'a`; `None` when `data` is too short.
+    pub(crate) fn flat(pages: &'a mut FlatPages, data: &'a mut [u64], geometry: Geometry) -> Option<[Self; 2]> {
+        if geometry.mapping() != Mapping::Flat || size_of_val(data) < geometry.size() {
+            return None;
+        }
+        let consumer = NonNull::from(&mut pages.consumer).cast();
+        let producer = NonNull::from(&mut pages.producer).cast();
+        let data = NonNull::from(data).cast();
+        // SAFETY: the exclusive borrows are given up for `'a`, are as long as checked above, aligned as their types are, and the two values
+        // made here are one for each role.
+        let side = || unsafe { Self::new(consumer, producer, data, geometry) };
+        Some([side(), side()])
+    }
+
+    /// The address `offset` bytes behind the header at `position`.
+    #[inline(always)]
+    fn at(&self, position: usize, offset: usize) -> NonNull<u8> {
+        // Headers stand on multiples of eight whatever a position says, so that they are aligned and do not cross the end.
+        let start = self.geometry.offset(position) & !(HEADER_SIZE - 1);
+        // SAFETY: `start` is inside the data area; callers pass an `offset` that stays inside the header or inside `payload_room`, which ends with the
+        // mapping.
+        unsafe { self.data.add(start.wrapping_add(offset)) }
+    }
+
+    /// Payload bytes that can be addressed behind the header at `position`, at most `length`.
+    ///
+    /// Claims and extents are always within; this keeps a mistake elsewhere from becoming an access outside.
+    #[inline(always)]
+    fn payload_room(&self, position: usize, length: usize) -> usize {
+        let start = self.geometry.offset(position) & !(HEADER_SIZE - 1);
+        let mapped = match self.geometry.mapping() {
+            Mapping::Flat => self.geometry.size(),
+            Mapping::Mirrored => self.geometry.size().wrapping_mul(2),
+        };
+        length.min(mapped.wrapping_sub(start).wrapping_sub(HEADER_SIZE)).min(self.geometry.size())
+    }
+
+    #[inline(always)]
+    fn position_at(&self, page: NonNull<u8>, offset: usize) -> &AtomicUsize {
+        // SAFETY: `new` was promised that the page holds this word, and `offset` is 0 or `PENDING`.
+        let word = unsafe { page.add(offset) };
+        // SAFETY: the word is aligned and valid for `'a`, and all access to it is atomic.
+        unsafe { AtomicUsize::from_ptr(word.cast().as_ptr()) }
+    }
+}
+
+// SAFETY: the pointers are to memory that any thread may access under the rules of `new`; what is exclusive travels in claims.
+unsafe impl Send for Mapped<'_> {}
+// SAFETY: as above; shared access goes through atomics, or through claims and extents that only one owner has.
+unsafe impl Sync for Mapped<'_> {}
+
+impl Memory for Mapped<'_> {
+    type Position = AtomicUsize;
+    type Length = AtomicU32;
+
+    #[inline(always)]
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    #[inline(always)]
+    fn consumer_position(&self) -> &AtomicUsize {
+        self.position_at(self.consumer, 0)
+    }
+
+    #[inline(always)]
+    fn producer_position(&self) -> &AtomicUsize {
+        self.position_at(self.producer, 0)
+    }
+
+    #[inline(always)]
+    fn pending_position(&self) -> &AtomicUsize {
+        self.position_at(self.producer, PENDING)
+    }
+
+    #[inline(always)]
+    fn owed_wakeup(&self) -> &AtomicUsize {
+        &self.owed
+    }
+
+    #[inline(always)]
+    fn length(&self, position: usize) -> &AtomicU32 {
+        let word = self.at(position, field::LENGTH).cast::<u32>();
+        // SAFETY: `at` gives an address in the data area that is aligned to eight, with four bytes behind it.
+        unsafe { AtomicU32::from_ptr(word.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn initialise(&self, claim: &mut Claim, header: Header) {
+        let word = self.at(claim.position(), field::PAGE_OFFSET).cast::<u32>();
+        // SAFETY: in the data area, aligned to four; the claim makes the header ours, and consumers do not read this word.
+        unsafe { word.write(header.page_offset()) };
+        self.length(claim.position()).store(header.length_word(), Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn write(&self, claim: &mut Claim, offset: usize, bytes: &[u8]) {
+        if let Some(target) = self.claimed_mut(claim).get_mut(offset..).and_then(|rest| rest.get_mut(..bytes.len())) {
+            target.copy_from_slice(bytes);
+        }
+    }
+
+    #[inline(always)]
+    fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]) {
+        if let Some(source) = self.published(extent).get(offset..).and_then(|rest| rest.get(..bytes.len())) {
+            bytes.copy_from_slice(source);
+        }
+    }
+
+    #[inline(always)]
+    fn fence(&self, order: Order) {
+        atomic::fence(order.ordering());
+    }
+
+    #[inline(always)]
+    fn fence_after_swap(&self, order: Order) {
+        // A locked instruction is a full barrier on x86: only the compiler has to be told.
+        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+            atomic::compiler_fence(order.ordering());
+        } else {
+            atomic::fence(order.ordering());
+        }
+    }
+}
+
+impl Contiguous for Mapped<'_> {
+    #[inline(always)]
+    fn claimed<'a>(&'a self, claim: &'a Claim) -> &'a [u8] {
+        let length = self.payload_room(claim.position(), claim.length());
+        let payload = NonNull::slice_from_raw_parts(self.at(claim.position(), HEADER_SIZE), length);
+        // SAFETY: inside the mapping by `payload_room`, initialised because it is mapped memory, and nobody else's while the claim is borrowed.
+        unsafe { payload.as_ref() }
+    }
+
+    #[inline(always)]
+    fn claimed_mut<'a>(&'a self, claim: &'a mut Claim) -> &'a mut [u8] {
+        let length = self.payload_room(claim.position(), claim.length());
+        let mut payload = NonNull::slice_from_raw_parts(self.at(claim.position(), HEADER_SIZE), length);
+        // SAFETY: as in `claimed`; the claim is borrowed exclusively.
+        unsafe { payload.as_mut() }
+    }
+
+    #[inline(always)]
+    fn published<'a>(&'a self, extent: &'a Extent) -> &'a [u8] {
+        let length = self.payload_room(extent.position(), extent.length());
+        let payload = NonNull::slice_from_raw_parts(self.at(extent.position(), HEADER_SIZE), length);
+        // SAFETY: inside the mapping by `payload_room`, initialised because it is mapped memory; producers leave it alone until `consumer_pos`
+        // passes it, which it does not while the extent is borrowed.
+        unsafe { payload.as_ref() }
+    }
+}
+
+impl fmt::Debug for Mapped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapped").field("data", &self.data).field("geometry", &self.geometry).finish_non_exhaustive()
+    }
+}
+
+/// The position words of a flat ring, each side on a cache line of its own (two, because neighbours are prefetched in pairs).
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct FlatPages {
+    consumer: Line<1>,
+    producer: Line<2>,
+}
+
+#[derive(Debug)]
+#[repr(C, align(128))]
+struct Line<const WORDS: usize>([AtomicUsize; WORDS]);
+
+impl<const WORDS: usize> Default for Line<WORDS> {
+    fn default() -> Self {
+        Self([const { AtomicUsize::new(0) }; WORDS])
+    }
+}
+
+/// The words that many producers share: see [`Publication`].
+#[derive(Debug)]
+pub struct SharedMarks<'a> {
+    reserve: &'a AtomicUsize,
+    marks: &'a [AtomicUsize],
+}
+
+impl<'a> SharedMarks<'a> {
+    /// Uses `reserve` and `marks`, one bit for each eight bytes of the ring: [`marks_for`] says how many words. All marks must be zero.
+    ///
+    /// Keep them where no consumer can write; each ring needs its own.
+    ///
+    /// # Errors
+    /// When `marks` is empty or not a power of two long.
+    pub const fn new(reserve: &'a AtomicUsize, marks: &'a [AtomicUsize]) -> Result<Self, MarksLength> {
+        if marks.len().is_power_of_two() { Ok(Self { reserve, marks }) } else { Err(MarksLength(marks.len())) }
+    }
+}
+
+impl Publication for SharedMarks<'_> {
+    type Position = AtomicUsize;
+    type Marks = AtomicUsize;
+
+    #[inline(always)]
+    fn reserve_position(&self) -> &AtomicUsize {
+        self.reserve
+    }
+
+    #[inline(always)]
+    fn mark(&self, slot: usize) -> (&AtomicUsize, usize) {
+        let index = (slot / MARKS_PER_WORD) & self.marks.len().wrapping_sub(1);
+        // SAFETY: the length is a power of two by `new`, so it is at least 1 and the masked index is below it.
+        let word = unsafe { self.marks.get_unchecked(index) };
+        (word, 1 << (slot % MARKS_PER_WORD))
+    }
+
+    fn slots(&self) -> usize {
+        self.marks.len().saturating_mul(MARKS_PER_WORD)
+    }
+}
+
+const MARKS_PER_WORD: usize = usize::BITS as usize;
+
+/// Mark words that a ring of `size` bytes needs: one for each 512 bytes (256 on 32-bit machines), at least one.
+#[must_use]
+pub const fn marks_for(size: usize) -> usize {
+    (size / HEADER_SIZE).div_ceil(MARKS_PER_WORD)
+}
+
+/// Marks come in a number of words that is a power of two, as rings do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarksLength(usize);
+
+impl fmt::Display for MarksLength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} mark words: it must be a power of two", self.0)
+    }
+}
+
+impl core::error::Error for MarksLength {}
+
+impl Position for AtomicUsize {
+    #[inline(always)]
+    fn load(&self, order: Order) -> usize {
+        self.load(order.ordering())
+    }
+
+    #[inline(always)]
+    fn store(&self, value: usize, order: Order) {
+        self.store(value, order.ordering());
+    }
+
+    #[inline(always)]
+    fn compare_exchange_weak(&self, current: usize, new: usize, order: Order) -> Result<usize, usize> {
+        self.compare_exchange_weak(current, new, order.ordering(), Ordering::Relaxed)
+    }
+}
+
+impl Length for AtomicU32 {
+    #[inline(always)]
+    fn load(&self, order: Order) -> u32 {
+        self.load(order.ordering())
+    }
+
+    #[inline(always)]
+    fn store(&self, value: u32, order: Order) {
+        self.store(value, order.ordering());
+    }
+
+    #[inline(always)]
+    fn swap(&self, value: u32, order: Order) -> u32 {
+        self.swap(value, order.ordering())
+    }
+}
+
+impl Marks for AtomicUsize {
+    #[inline(always)]
+    fn load(&self, order: Order) -> usize {
+        self.load(order.ordering())
+    }
+
+    #[inline(always)]
+    fn fetch_or(&self, bits: usize, order: Order) -> usize {
+        self.fetch_or(bits, order.ordering())
+    }
+
+    #[inline(always)]
+    fn fetch_and(&self, bits: usize, order: Order) -> usize {
+        self.fetch_and(bits, order.ordering())
+    }
+}

@@ -1,0 +1,168 @@
+//! The seam: what a ring asks of its memory.
+//!
+//! The algorithms name positions, never addresses. [`Mapped`](crate::Mapped) answers over real memory; under `cfg(loom)` a model answers with the
+//! model checker's cells; a driver may answer with its kernel's own atomics.
+
+use crate::{Geometry, Header, Order};
+
+/// An atomic position: a byte counter of the machine's word size that only grows and wraps.
+pub trait Position {
+    /// Loads.
+    fn load(&self, order: Order) -> usize;
+
+    /// Loads a value that a compare-exchange of the same thread will be tried on.
+    ///
+    /// A model checker may have to look at this as a read-modify-write to find every interleaving; everywhere else it is a load.
+    #[inline(always)]
+    fn load_for_update(&self, order: Order) -> usize {
+        self.load(order)
+    }
+
+    /// Stores.
+    fn store(&self, value: usize, order: Order);
+
+    /// Stores `new` if the value is `current`; a failure loads relaxed and gives what it found. May fail spuriously.
+    ///
+    /// # Errors
+    /// The value that was there instead.
+    fn compare_exchange_weak(&self, current: usize, new: usize, order: Order) -> Result<usize, usize>;
+}
+
+/// The first word of a record header.
+pub trait Length {
+    /// Loads.
+    fn load(&self, order: Order) -> u32;
+    /// Stores.
+    fn store(&self, value: u32, order: Order);
+    /// Stores and gives what was there.
+    fn swap(&self, value: u32, order: Order) -> u32;
+}
+
+/// One bit for each eight bytes of the ring, a word at a time.
+pub trait Marks {
+    /// Loads.
+    fn load(&self, order: Order) -> usize;
+    /// Sets bits, gives the word before.
+    fn fetch_or(&self, bits: usize, order: Order) -> usize;
+    /// Keeps only `bits`, gives the word before.
+    fn fetch_and(&self, bits: usize, order: Order) -> usize;
+}
+
+/// The memory of a ring as one side sees it.
+///
+/// Positions and payload offsets are trusted to come from this crate's algorithms: [`Claim`] and [`Extent`] cannot be made elsewhere.
+pub trait Memory {
+    /// Positions.
+    type Position: Position;
+    /// First header words.
+    type Length: Length;
+
+    /// The sizes.
+    fn geometry(&self) -> Geometry;
+
+    /// `consumer_pos`: written by the consumer, read by producers, who do not trust it.
+    fn consumer_position(&self) -> &Self::Position;
+    /// `producer_pos`: written by producers, read by everyone.
+    fn producer_position(&self) -> &Self::Position;
+    /// `pending_pos`: written and read by producers: the oldest record that may still be busy.
+    fn pending_position(&self) -> &Self::Position;
+
+    /// 1 while a wakeup is owed that a dropped reservation could not report. Private to the side that produces.
+    fn owed_wakeup(&self) -> &Self::Position;
+
+    /// The length word of the header at `position`, a multiple of eight.
+    fn length(&self, position: usize) -> &Self::Length;
+    /// Writes both header words of a record that was just claimed.
+    fn initialise(&self, claim: &mut Claim, header: Header);
+    /// Writes `bytes` into the claimed payload from `offset` on; what would fall outside is not written.
+    fn write(&self, claim: &mut Claim, offset: usize, bytes: &[u8]);
+    /// Reads the payload from `offset` on into `bytes`; what would come from outside is not read.
+    fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]);
+
+    /// A full barrier.
+    fn fence(&self, order: Order);
+    /// A full barrier right after a read-modify-write of this thread, which on some machines is one already (`smp_mb__after_atomic`).
+    #[inline(always)]
+    fn fence_after_swap(&self, order: Order) {
+        self.fence(order);
+    }
+}
+
+/// Memory whose payloads are plain bytes at an address.
+pub trait Contiguous: Memory {
+    /// The payload of a record its owner still writes.
+    fn claimed<'a>(&'a self, claim: &'a Claim) -> &'a [u8];
+    /// The same, to write.
+    fn claimed_mut<'a>(&'a self, claim: &'a mut Claim) -> &'a mut [u8];
+    /// The payload of a published record.
+    fn published<'a>(&'a self, extent: &'a Extent) -> &'a [u8];
+}
+
+/// What many producers share among themselves, in memory no consumer can reach.
+pub trait Publication {
+    /// Positions.
+    type Position: Position;
+    /// Mark words.
+    type Marks: Marks;
+
+    /// The end of the last claimed record: at or ahead of `producer_pos`.
+    fn reserve_position(&self) -> &Self::Position;
+    /// The mark word that holds the bit of slot `slot` (eight bytes each, counted from the start of the data) and the bit.
+    fn mark(&self, slot: usize) -> (&Self::Marks, usize);
+    /// For how many slots there are marks.
+    fn slots(&self) -> usize;
+}
+
+/// The exclusive right to one record's bytes, from reservation to commit. Only a producer of this crate makes one.
+#[derive(Debug)]
+pub struct Claim {
+    position: usize,
+    length: usize,
+}
+
+impl Claim {
+    pub(crate) const fn new(position: usize, length: usize) -> Self {
+        Self { position, length }
+    }
+
+    /// Position of the header.
+    #[inline]
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Payload bytes.
+    #[inline]
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.length
+    }
+}
+
+/// The right to read one published record's payload, until it is released. Only a consumer of this crate makes one.
+#[derive(Debug)]
+pub struct Extent {
+    position: usize,
+    length: usize,
+}
+
+impl Extent {
+    pub(crate) const fn new(position: usize, length: usize) -> Self {
+        Self { position, length }
+    }
+
+    /// Position of the header.
+    #[inline]
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Payload bytes.
+    #[inline]
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.length
+    }
+}

@@ -1,0 +1,158 @@
+//! The producing side, for many producers at once.
+//!
+//! Linux takes a spinlock here and refuses in an NMI that interrupted the holder; eBPF for Windows claims space without a lock but then waits for
+//! its turn to move `producer_pos`. This one never waits:
+//!
+//! ```text
+//! reserve(len):
+//!   read consumer_pos, then advance pending_pos over committed records
+//!   claim [start, end) by compare-exchange on the private reserve position
+//!   write the header, busy
+//!   publish(start, end)
+//!
+//! publish(start, end):                             // the header at `start` is initialised
+//!   if producer_pos != start:                      // somebody before us is not done
+//!     mark(start); full fence
+//!     if producer_pos != start: return             // whoever moves it to `start` finds the mark
+//!     if not take(mark(start)): return             // ... and was faster
+//!   loop:                                          // the right to move producer_pos from `start` is ours
+//!     producer_pos = end; full fence
+//!     if not take(mark(end)): return               // nobody there yet, or its owner took it
+//!     end += size of the record at `end`
+//! ```
+//!
+//! 1. *Nobody waits.* A producer whose predecessor is not marked leaves its mark and goes. A producer stopped anywhere holds back its own record and
+//!    what was claimed after it, because the format demands order, and nothing else.
+//! 2. *A mark is taken before `producer_pos` moves*, so it cannot be the mark of the next lap that is wiped.
+//! 3. *No lap happens under a publisher.* Publishing goes on only inside `reserve`, while the publisher's own record is busy and so
+//!    pins `pending_pos`: every slot it looks at belongs to this lap.
+//! 4. *Publishing for others owes no wakeup.* The publisher's own busy record stands before theirs, so no consumer can have caught up with them; the
+//!    publisher's own commit decides.
+//! 5. *`pending_pos`* limits space by the oldest uncommitted record, because `consumer_pos` belongs to somebody who may lie. It only grows,
+//!    by compare-exchange; a walker that was overtaken reads lengths of another lap, and its compare-exchange fails.
+
+use crate::header::{self, record_size};
+use crate::memory::{Claim, Length, Marks, Memory, Position, Publication};
+use crate::order::sites;
+use crate::query::{self, Query};
+use crate::space::{self, ProducerError, ReserveError};
+use crate::{Reservation, SubmitFlags, Wakeup};
+
+/// Produces into a ring from any number of threads, interrupts included.
+#[derive(Debug)]
+pub struct Producer<M, P> {
+    memory: M,
+    publication: P,
+}
+
+impl<M: Memory, P: Publication> Producer<M, P> {
+    /// Takes over the producing side of a ring, which goes on where its `producer_pos` stands.
+    ///
+    /// # Errors
+    /// When `publication` has too few marks for the ring, or the ring's positions are not those of a ring at rest.
+    pub fn new(memory: M, publication: P) -> Result<Self, ProducerError> {
+        let needed = memory.geometry().size() / header::HEADER_SIZE;
+        if publication.slots() < needed {
+            return Err(ProducerError::TooFewMarks { needed, given: publication.slots() });
+        }
+        let start = space::resting_position(&memory)?;
+        publication.reserve_position().store(start, sites::SETUP);
+        Ok(Self { memory, publication })
+    }
+
+    /// Reserves space for a payload of `length` bytes.
+    ///
+    /// # Errors
+    /// Why there is none; nothing has changed then but `pending_pos`, which Linux moves on a refusal too.
+    pub fn reserve(&self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
+        let geometry = self.memory.geometry();
+        let (header, total) = space::admissible(&geometry, length)?;
+        loop {
+            // In this order: each may only be older than the next, which makes space look smaller, never larger.
+            let consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
+            let pending = self.advance_pending();
+            let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
+            let filler = space::filler(&geometry, start, total);
+            let end = space::admit(&geometry, start, filler.wrapping_add(total), pending, consumer)?;
+            let claimed = self.publication.reserve_position().compare_exchange_weak(start, end, sites::RESERVE_CLAIM);
+            if claimed.is_err() {
+                continue;
+            }
+            let record = start.wrapping_add(filler);
+            if filler != 0 {
+                space::fill(&self.memory, start, filler);
+                self.publish(start, record);
+            }
+            let mut claim = Claim::new(record, length);
+            self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
+            self.publish(record, end);
+            return Ok(Reservation::new(&self.memory, claim, start));
+        }
+    }
+
+    /// Copies `payload` into a record of its own and submits it.
+    ///
+    /// # Errors
+    /// Why there is no space for it.
+    pub fn output(&self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
+        let mut reservation = self.reserve(payload.len())?;
+        reservation.copy_from(payload);
+        Ok(reservation.submit(flags))
+    }
+
+    /// What `bpf_ringbuf_query` answers: an estimate while others are at work.
+    pub fn query(&self, query: Query) -> usize {
+        query::answer(&self.memory, query)
+    }
+
+    /// The ring's memory as this side sees it.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Moves `pending_pos` over committed records and gives it.
+    fn advance_pending(&self) -> usize {
+        let position = self.memory.pending_position();
+        let pending = position.load(sites::PENDING_LOAD);
+        let end = self.memory.producer_position().load(sites::PENDING_END);
+        let reached = space::committed_until(&self.memory, pending, end);
+        if reached == pending {
+            return pending;
+        }
+        match position.compare_exchange_weak(pending, reached, sites::PENDING_ADVANCE) {
+            Ok(_) => reached,
+            // Somebody else advanced it. What it was when we came is older, and old is safe.
+            Err(_) => pending,
+        }
+    }
+
+    fn publish(&self, start: usize, end: usize) {
+        let turn = self.memory.producer_position();
+        if turn.load(sites::PUBLISH_TURN) != start {
+            let (marks, bit) = self.mark(start);
+            marks.fetch_or(bit, sites::MARK_SET);
+            self.memory.fence_after_swap(sites::FENCE_MARKED);
+            if turn.load(sites::PUBLISH_TURN) != start || !take(marks, bit) {
+                return;
+            }
+        }
+        let mut end = end;
+        loop {
+            turn.store(end, sites::PUBLISH);
+            self.memory.fence(sites::FENCE_PUBLISHED);
+            let (marks, bit) = self.mark(end);
+            if marks.load(sites::MARK_PEEK) & bit == 0 || !take(marks, bit) {
+                return;
+            }
+            end = end.wrapping_add(record_size(self.memory.length(end).load(sites::HEADER_INIT)));
+        }
+    }
+
+    fn mark(&self, position: usize) -> (&P::Marks, usize) {
+        self.publication.mark(self.memory.geometry().offset(position) / header::HEADER_SIZE)
+    }
+}
+
+fn take(marks: &impl Marks, bit: usize) -> bool {
+    marks.fetch_and(!bit, sites::MARK_TAKE) & bit != 0
+}

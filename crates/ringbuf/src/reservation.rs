@@ -1,0 +1,167 @@
+//! A record between reserve and commit.
+
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+
+use crate::header::{BUSY_BIT, DISCARD_BIT};
+use crate::memory::{Claim, Contiguous, Length, Memory, Position};
+use crate::order::sites;
+use crate::{SubmitFlags, Wakeup};
+
+/// Space for one record: write it in place, then [`submit`](Self::submit) or [`discard`](Self::discard) it.
+///
+/// The payload holds whatever stood there before. Dropping a reservation discards it; the wakeup that may then be due is
+/// handed to the caller of the next commit. [`core::mem::forget`] leaves the record busy for ever: no consumer gets past it, and after
+/// one lap no producer either, as in Linux.
+#[must_use = "dropping a reservation discards the record"]
+pub struct Reservation<'r, M: Memory> {
+    memory: &'r M,
+    claim: Claim,
+    /// Where a consumer that has read everything before this record may also stand: at the filler that a flat ring put before it.
+    waits_at: usize,
+}
+
+impl<'r, M: Memory> Reservation<'r, M> {
+    pub(crate) fn new(memory: &'r M, claim: Claim, waits_at: usize) -> Self {
+        Self { memory, claim, waits_at }
+    }
+
+    /// Writes `bytes` from `offset` on.
+    ///
+    /// # Errors
+    /// Nothing is written when `bytes` would run over the end of the payload.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), PayloadOverrun> {
+        let end = offset.checked_add(bytes.len()).filter(|end| *end <= self.claim.length());
+        if end.is_none() {
+            return Err(PayloadOverrun { offset, length: bytes.len(), payload: self.claim.length() });
+        }
+        self.memory.write(&mut self.claim, offset, bytes);
+        Ok(())
+    }
+
+    /// Writes a payload that is known to fit.
+    #[inline]
+    pub(crate) fn copy_from(&mut self, payload: &[u8]) {
+        self.memory.write(&mut self.claim, 0, payload);
+    }
+
+    /// Payload bytes.
+    #[inline]
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        self.claim.length()
+    }
+
+    /// Position of the record's header.
+    #[inline]
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.claim.position()
+    }
+
+    /// Makes the record readable and says whether to wake the consumer.
+    #[inline]
+    pub fn submit(self, flags: SubmitFlags) -> Wakeup {
+        self.finish(0, flags)
+    }
+
+    /// Gives the record up: consumers skip it. The space comes back when they do, so they are woken as by a submit.
+    #[inline]
+    pub fn discard(self, flags: SubmitFlags) -> Wakeup {
+        self.finish(DISCARD_BIT, flags)
+    }
+
+    #[inline]
+    fn finish(self, discard: u32, flags: SubmitFlags) -> Wakeup {
+        let wakeup = self.commit(discard, flags);
+        core::mem::forget(self);
+        wakeup
+    }
+
+    /// `xchg(len)`, then the wakeup rule, as `bpf_ringbuf_commit` does it. Departures: without adaptive wakeup nothing is read
+    /// afterwards, so a releasing store is enough; a wakeup owed by a dropped reservation is paid here.
+    #[inline]
+    fn commit(&self, discard: u32, flags: SubmitFlags) -> Wakeup {
+        let word = self.length_word() | discard;
+        let length = self.memory.length(self.claim.position());
+        if flags.contains(SubmitFlags::FORCE_WAKEUP) {
+            length.store(word, sites::COMMIT);
+            return Wakeup::Needed;
+        }
+        if flags.contains(SubmitFlags::NO_WAKEUP) {
+            length.store(word, sites::COMMIT);
+            return Wakeup::NotNeeded;
+        }
+        length.swap(word, sites::COMMIT);
+        self.memory.fence_after_swap(sites::FENCE_COMMITTED);
+        let geometry = self.memory.geometry();
+        let consumer = geometry.offset(self.memory.consumer_position().load(sites::COMMIT_CONSUMER));
+        let caught_up =
+            consumer == geometry.offset(self.claim.position()) || consumer == geometry.offset(self.waits_at);
+        if caught_up || self.take_owed_wakeup() { Wakeup::Needed } else { Wakeup::NotNeeded }
+    }
+
+    #[inline]
+    fn take_owed_wakeup(&self) -> bool {
+        let owed = self.memory.owed_wakeup();
+        // A plain load first: the word is written only by drops and then once here.
+        owed.load(sites::OWED) != 0 && owed.compare_exchange_weak(1, 0, sites::OWED).is_ok()
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a claim's length came from a length word")]
+    fn length_word(&self) -> u32 {
+        self.claim.length() as u32 & !(BUSY_BIT | DISCARD_BIT)
+    }
+}
+
+impl<M: Memory> Drop for Reservation<'_, M> {
+    fn drop(&mut self) {
+        if self.commit(DISCARD_BIT, SubmitFlags::empty()).is_needed() {
+            self.memory.owed_wakeup().store(1, sites::OWED);
+        }
+    }
+}
+
+impl<M: Contiguous> Deref for Reservation<'_, M> {
+    type Target = [u8];
+
+    /// The payload. `Deref` needs `&self`, and a claim is only readable through its owner, so the bytes are those of the owner.
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.memory.claimed(&self.claim)
+    }
+}
+
+impl<M: Contiguous> DerefMut for Reservation<'_, M> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.memory.claimed_mut(&mut self.claim)
+    }
+}
+
+impl<M: Memory> fmt::Debug for Reservation<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("position", &self.position()).field("payload_len", &self.payload_len()).finish()
+    }
+}
+
+/// A write would have run over the end of the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PayloadOverrun {
+    /// Where the write began.
+    pub offset: usize,
+    /// Bytes to write.
+    pub length: usize,
+    /// Bytes of the payload.
+    pub payload: usize,
+}
+
+impl fmt::Display for PayloadOverrun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes at offset {} do not fit a payload of {}", self.length, self.offset, self.payload)
+    }
+}
+
+impl core::error::Error for PayloadOverrun {}

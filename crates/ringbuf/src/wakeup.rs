@@ -1,0 +1,34 @@
+//! When a consumer is woken.
+
+bitflags::bitflags! {
+    /// How a commit decides on waking the consumer; the bits of Linux's `BPF_RB_*` flags.
+    ///
+    /// Empty is adaptive: wake exactly when the consumer has read everything before this record and so may be asleep.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct SubmitFlags: u64 {
+        /// Do not wake, whatever the consumer does (`BPF_RB_NO_WAKEUP`).
+        const NO_WAKEUP = 1;
+        /// Wake, wherever the consumer stands (`BPF_RB_FORCE_WAKEUP`). Wins over `NO_WAKEUP`.
+        const FORCE_WAKEUP = 2;
+    }
+}
+
+/// What a commit asks of the embedder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a consumer that sleeps stays asleep unless somebody wakes it"]
+#[expect(clippy::exhaustive_enums, reason = "a wakeup is due or it is not")]
+pub enum Wakeup {
+    /// Wake the consumer: it may have found the ring empty.
+    Needed,
+    /// The consumer is awake, or does not want to be woken.
+    NotNeeded,
+}
+
+impl Wakeup {
+    /// Is a wakeup due?
+    #[inline]
+    #[must_use]
+    pub const fn is_needed(self) -> bool {
+        matches!(self, Self::Needed)
+    }
+}
