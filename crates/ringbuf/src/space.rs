@@ -89,15 +89,21 @@ impl fmt::Display for ProducerError {
 
 impl core::error::Error for ProducerError {}
 
-/// The header of a record of `length` payload bytes (for page 0) and the bytes it takes in the ring.
+/// The header of a record of `length` payload bytes (for page 0) and the bytes it takes in the ring, at most all of it.
 pub(crate) fn admissible(geometry: &Geometry, length: usize) -> Result<(Header, usize), ReserveError> {
-    let too_long = || {
-        let max = geometry.max_record().saturating_sub(HEADER_SIZE).min(MAX_PAYLOAD);
-        ReserveError::TooLong { length, max }
-    };
-    let header = Header::busy(length, 0).ok_or_else(too_long)?;
+    let header = Header::busy(length, 0).ok_or_else(|| too_long(geometry, length))?;
     let total = record_size(header.length_word());
-    if total > geometry.max_record() { Err(too_long()) } else { Ok((header, total)) }
+    let limit = match geometry.mapping() {
+        Mapping::Flat => geometry.max_record(),
+        // Linux lets a record as long as the ring come this far, moves `pending_pos`, and only then refuses it.
+        Mapping::Mirrored => geometry.size(),
+    };
+    if total > limit { Err(too_long(geometry, length)) } else { Ok((header, total)) }
+}
+
+fn too_long(geometry: &Geometry, length: usize) -> ReserveError {
+    let max = geometry.max_record().saturating_sub(HEADER_SIZE).min(MAX_PAYLOAD);
+    ReserveError::TooLong { length, max }
 }
 
 /// Bytes to skip so that a record of `total` bytes does not cross the end of a flat ring. A multiple of eight, 0 in a mirrored ring.
@@ -120,11 +126,14 @@ pub(crate) fn admit(
     consumer: usize,
 ) -> Result<usize, ReserveError> {
     let end = start.wrapping_add(needed);
+    if needed > geometry.mask() {
+        return Err(too_long(geometry, needed.saturating_sub(HEADER_SIZE)));
+    }
     if end.wrapping_sub(pending) > geometry.mask() {
         return Err(ReserveError::Outstanding { needed, pending });
     }
     if end.wrapping_sub(consumer) > geometry.mask() {
-        let free = geometry.mask().saturating_sub(start.wrapping_sub(consumer));
+        let free = geometry.size().saturating_sub(HEADER_SIZE).saturating_sub(start.wrapping_sub(consumer));
         return Err(ReserveError::Full { needed, free });
     }
     Ok(end)
