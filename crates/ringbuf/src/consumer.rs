@@ -15,8 +15,9 @@
 //! the old `producer_pos` and sleep. With it, edge-triggered waiting loses nothing.
 
 use core::fmt;
-use core::ops::{ControlFlow, Deref};
+use core::ops::Deref;
 
+use crate::drain::Payload;
 use crate::geometry::Mapping;
 use crate::header::{BUSY_BIT, DISCARD_BIT, HEADER_SIZE, record_size};
 use crate::memory::{Contiguous, Extent, Length, Memory, Position};
@@ -26,13 +27,15 @@ use crate::query::{self, Query};
 /// Reads a ring: one consumer, as many records at a time as it likes.
 #[derive(Debug)]
 pub struct Consumer<M> {
-    memory: M,
+    pub(crate) memory: M,
     /// The next record to read.
-    position: usize,
+    pub(crate) position: usize,
     /// `producer_pos` as last read.
-    producer: usize,
+    pub(crate) producer: usize,
     /// `consumer_pos` as last stored.
-    released: usize,
+    pub(crate) released: usize,
+    /// A drain stores `consumer_pos` when it is this far behind.
+    pub(crate) release_bytes: usize,
     /// Has `consumer_pos` moved since the last fence?
     unfenced: bool,
 }
@@ -47,7 +50,18 @@ impl<M: Memory> Consumer<M> {
         if !position.is_multiple_of(HEADER_SIZE) {
             return Err(Corrupt::ConsumerPosition { position });
         }
-        Ok(Self { memory, position, producer: position, released: position, unfenced: true })
+        let release_bytes = (memory.geometry().size() / 8).min(RELEASE_BYTES);
+        Ok(Self { memory, position, producer: position, released: position, release_bytes, unfenced: true })
+    }
+
+    /// Lets [`drain`](Self::drain) give space back after every `bytes` read: 0 for after every record, as libbpf does. Unless told, an eighth of the
+    /// ring, at most 4096 bytes.
+    ///
+    /// Often is good for producers that wait for space, seldom for the cache line of `consumer_pos`, which travels for each.
+    #[must_use]
+    pub fn with_release(mut self, bytes: usize) -> Self {
+        self.release_bytes = bytes;
+        self
     }
 
     /// Gives the next record; its space goes back to the producers when the record is dropped.
@@ -64,40 +78,6 @@ impl<M: Memory> Consumer<M> {
         }
     }
 
-    /// Gives up to `limit` records to `each`, and says what it did and why it stopped.
-    ///
-    /// `consumer_pos` is stored after every [`RELEASE_BYTES`] and at the end, so a payload is good during the call of `each` only.
-    /// Discarded records count towards nothing but [`Drained::discarded`].
-    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(Payload<'_, M>) -> ControlFlow<()>) -> Drained {
-        let mut drained = Drained { records: 0, discarded: 0, bytes: 0, stopped: Stopped::Limit };
-        loop {
-            if drained.records >= limit {
-                drained.stopped = self.at_limit();
-                break;
-            }
-            match self.step() {
-                Ok(Step::Discarded) => drained.discarded = drained.discarded.wrapping_add(1),
-                Ok(Step::Record(extent)) => {
-                    drained.records = drained.records.wrapping_add(1);
-                    drained.bytes = drained.bytes.wrapping_add(extent.length());
-                    if each(Payload { memory: &self.memory, extent: &extent }).is_break() {
-                        drained.stopped = Stopped::Asked;
-                        break;
-                    }
-                }
-                Err(stopped) => {
-                    drained.stopped = stopped;
-                    break;
-                }
-            }
-            if self.position.wrapping_sub(self.released) >= RELEASE_BYTES {
-                self.release();
-            }
-        }
-        self.release();
-        drained
-    }
-
     /// What `bpf_ringbuf_query` answers: an estimate while producers are at work.
     pub fn query(&self, query: Query) -> usize {
         query::answer(&self.memory, query)
@@ -109,7 +89,7 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Reads one header, moves over its record, releases nothing.
-    fn step(&mut self) -> Result<Step, Stopped> {
+    pub(crate) fn step(&mut self) -> Result<Step, Stopped> {
         if self.position == self.producer && !self.refresh()? && (!self.settle() || !self.refresh()?) {
             return Err(Stopped::Empty);
         }
@@ -133,7 +113,7 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Reads `producer_pos`; is there anything behind `position`?
-    fn refresh(&mut self) -> Result<bool, Stopped> {
+    pub(crate) fn refresh(&mut self) -> Result<bool, Stopped> {
         let producer = self.memory.producer_position().load(sites::CONSUMER_PRODUCER);
         let available = producer.wrapping_sub(self.position);
         if available > self.memory.geometry().size() || !producer.is_multiple_of(HEADER_SIZE) {
@@ -145,7 +125,7 @@ impl<M: Memory> Consumer<M> {
 
     /// Tells producers where we stand, for good: what they commit from here on they will ask a wakeup for. False when they knew already, and
     /// whatever was read since then was read after the fence.
-    fn settle(&mut self) -> bool {
+    pub(crate) fn settle(&mut self) -> bool {
         self.release();
         if !self.unfenced {
             return false;
@@ -155,26 +135,16 @@ impl<M: Memory> Consumer<M> {
         true
     }
 
-    fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         if self.position != self.released {
             self.memory.consumer_position().store(self.position, sites::CONSUMER_RELEASE);
             self.released = self.position;
             self.unfenced = true;
         }
     }
-
-    /// The limit is reached: is there more, so that the caller must not wait, or is the ring empty at the same time?
-    fn at_limit(&mut self) -> Stopped {
-        self.settle();
-        match self.refresh() {
-            Ok(false) => Stopped::Empty,
-            Ok(true) => Stopped::Limit,
-            Err(stopped) => stopped,
-        }
-    }
 }
 
-enum Step {
+pub(crate) enum Step {
     Discarded,
     Record(Extent),
 }
@@ -188,7 +158,7 @@ pub struct Record<'c, M: Memory> {
 impl<M: Memory> Record<'_, M> {
     /// Copies the payload's beginning into `bytes`, as much as fits; gives how many bytes that were.
     pub fn copy_to(&self, bytes: &mut [u8]) -> usize {
-        Payload { memory: &self.consumer.memory, extent: &self.extent }.copy_to(bytes)
+        Payload::new(&self.consumer.memory, &self.extent).copy_to(bytes)
     }
 
     /// Payload bytes.
@@ -221,67 +191,11 @@ impl<M: Contiguous> Deref for Record<'_, M> {
 
 impl<M: Memory> fmt::Debug for Record<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Record").field("position", &self.position()).field("payload_len", &self.payload_len()).finish()
+        f.debug_struct("Record")
+            .field("position", &self.position())
+            .field("payload_len", &self.payload_len())
+            .finish()
     }
-}
-
-/// The payload of a record that is being drained.
-pub struct Payload<'c, M> {
-    memory: &'c M,
-    extent: &'c Extent,
-}
-
-impl<'c, M: Memory> Payload<'c, M> {
-    /// Copies the payload's beginning into `bytes`, as much as fits; gives how many bytes that were.
-    pub fn copy_to(&self, bytes: &mut [u8]) -> usize {
-        let length = self.extent.length().min(bytes.len());
-        if let Some(bytes) = bytes.get_mut(..length) {
-            self.memory.read(self.extent, 0, bytes);
-        }
-        length
-    }
-
-    /// Payload bytes.
-    #[must_use]
-    pub fn payload_len(&self) -> usize {
-        self.extent.length()
-    }
-
-    /// Position of the record's header.
-    #[must_use]
-    pub fn position(&self) -> usize {
-        self.extent.position()
-    }
-}
-
-impl<M: Contiguous> Deref for Payload<'_, M> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.memory.published(self.extent)
-    }
-}
-
-impl<M: Memory> fmt::Debug for Payload<'_, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Payload").field("position", &self.position()).field("payload_len", &self.payload_len()).finish()
-    }
-}
-
-/// What a [`Consumer::drain`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[must_use = "whether more is there, and whether the memory is corrupt, stands in `stopped`"]
-pub struct Drained {
-    /// Records given to the callback.
-    pub records: usize,
-    /// Records skipped because their producer gave them up.
-    pub discarded: usize,
-    /// Payload bytes of `records`.
-    pub bytes: usize,
-    /// Why it stopped.
-    pub stopped: Stopped,
 }
 
 /// Why a consumer gives no further record.
@@ -344,9 +258,14 @@ pub enum Corrupt {
 impl fmt::Display for Corrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ConsumerPosition { position } => write!(f, "consumer_pos {position} is not a multiple of eight"),
+            Self::ConsumerPosition { position } => {
+                write!(f, "consumer_pos {position} is not a multiple of eight")
+            }
             Self::Length { position, word, available } => {
-                write!(f, "the record at position {position} (length word {word:#010x}) does not end in the {available} bytes there are")
+                write!(
+                    f,
+                    "the record at position {position} (length word {word:#010x}) does not end in the {available} bytes there are"
+                )
             }
             Self::ProducerPosition { position, producer } => {
                 write!(f, "producer_pos {producer} cannot be, with the consumer at {position}")
@@ -357,6 +276,4 @@ impl fmt::Display for Corrupt {
 
 impl core::error::Error for Corrupt {}
 
-/// How many bytes [`Consumer::drain`] reads before it gives their space back: often enough that a full ring takes new records soon, seldom
-/// enough that the line of `consumer_pos` does not travel for each.
-pub const RELEASE_BYTES: usize = 4096;
+const RELEASE_BYTES: usize = 4096;

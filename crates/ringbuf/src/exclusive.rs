@@ -4,8 +4,10 @@ use crate::header::BUSY_BIT;
 use crate::memory::{Claim, Length, Memory, Position};
 use crate::order::sites;
 use crate::query::{self, Query};
+use crate::reservation::{Habits, Reservation};
 use crate::space::{self, ProducerError, ReserveError};
-use crate::{Reservation, SubmitFlags, Wakeup};
+use crate::tally::{self, Tally};
+use crate::{SubmitFlags, Wakeup, Watermark};
 
 /// Produces into a ring that nobody else produces into; `&mut` proves it. One reservation at a time.
 ///
@@ -19,6 +21,7 @@ pub struct ExclusiveProducer<M> {
     last: usize,
     /// `consumer_pos` as last read: old, so space looks smaller than it is.
     consumer: usize,
+    habits: Habits,
 }
 
 impl<M: Memory> ExclusiveProducer<M> {
@@ -34,7 +37,21 @@ impl<M: Memory> ExclusiveProducer<M> {
             return Err(ProducerError::Busy { position: last });
         }
         let consumer = memory.consumer_position().load(sites::RESERVE_CONSUMER);
-        Ok(Self { memory, end, last, consumer })
+        Ok(Self { memory, end, last, consumer, habits: Habits::default() })
+    }
+
+    /// Lets adaptive commits wait for a watermark.
+    #[must_use]
+    pub fn with_watermark(mut self, watermark: Watermark) -> Self {
+        self.habits.watermark = watermark;
+        self
+    }
+
+    /// Counts reservations and commits too; see [`Tally`].
+    #[must_use]
+    pub fn counting(mut self) -> Self {
+        self.habits.counting = true;
+        self
     }
 
     /// Reserves space for a payload of `length` bytes.
@@ -42,35 +59,10 @@ impl<M: Memory> ExclusiveProducer<M> {
     /// # Errors
     /// Why there is none; nothing has changed then but `pending_pos`, which Linux moves on a refusal too.
     pub fn reserve(&mut self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
-        let geometry = self.memory.geometry();
-        let (header, total) = space::admissible(&geometry, length)?;
-        let start = self.end;
-        // What was reserved before is committed, because `&mut self` is free again, unless it was forgotten.
-        let pending = if self.last != start && self.memory.length(self.last).load(sites::HEADER_INIT) & BUSY_BIT != 0 {
-            self.last
-        } else {
-            start
-        };
-        self.memory.pending_position().store(pending, sites::PENDING_ADVANCE);
-        let filler = space::filler(&geometry, start, total);
-        let needed = filler.wrapping_add(total);
-        let end = match space::admit(&geometry, start, needed, pending, self.consumer) {
-            Ok(end) => end,
-            Err(_) => {
-                self.consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
-                space::admit(&geometry, start, needed, pending, self.consumer)?
-            }
-        };
-        let record = start.wrapping_add(filler);
-        if filler != 0 {
-            space::fill(&self.memory, start, filler);
+        match self.claim(length) {
+            Ok((claim, start)) => Ok(Reservation::new(&self.memory, claim, start, self.habits)),
+            Err(error) => Err(tally::refused(self.memory.private(), error)),
         }
-        let mut claim = Claim::new(record, length);
-        self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
-        self.memory.producer_position().store(end, sites::PUBLISH);
-        self.end = end;
-        self.last = record;
-        Ok(Reservation::new(&self.memory, claim, start))
     }
 
     /// Copies `payload` into a record of its own and submits it.
@@ -88,8 +80,48 @@ impl<M: Memory> ExclusiveProducer<M> {
         query::answer(&self.memory, query)
     }
 
+    /// What became of every reservation.
+    pub fn tally(&self) -> Tally {
+        Tally::of(self.memory.private())
+    }
+
     /// The ring's memory as this side sees it.
     pub fn memory(&self) -> &M {
         &self.memory
+    }
+
+    /// The claim, and where the space taken for it starts.
+    fn claim(&mut self, length: usize) -> Result<(Claim, usize), ReserveError> {
+        let geometry = self.memory.geometry();
+        let (header, total) = space::admissible(&geometry, length)?;
+        let start = self.end;
+        // What was reserved before is committed, because `&mut self` is free again, unless it was forgotten.
+        let pending =
+            if self.last != start && self.memory.length(self.last).load(sites::HEADER_INIT) & BUSY_BIT != 0 {
+                self.last
+            } else {
+                start
+            };
+        self.memory.pending_position().store(pending, sites::PENDING_ADVANCE);
+        let filler = space::filler(&geometry, start, total);
+        let needed = filler.wrapping_add(total);
+        let end = match space::admit(&geometry, start, needed, pending, self.consumer) {
+            Ok(end) => end,
+            Err(_) => {
+                self.consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
+                space::admit(&geometry, start, needed, pending, self.consumer)?
+            }
+        };
+        space::overwrite(&self.memory, end);
+        let record = start.wrapping_add(filler);
+        if filler != 0 {
+            space::fill(&self.memory, start, filler);
+        }
+        let mut claim = Claim::new(record, length);
+        self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
+        self.memory.producer_position().store(end, sites::PUBLISH);
+        self.end = end;
+        self.last = record;
+        Ok((claim, start))
     }
 }

@@ -32,7 +32,11 @@ impl<const MARKS: usize> FlatRing<MARKS> {
     /// Nothing in it, positions at zero.
     #[must_use]
     pub fn new() -> Self {
-        Self { pages: FlatPages::default(), reserve: AtomicUsize::new(0), marks: [const { AtomicUsize::new(0) }; MARKS] }
+        Self {
+            pages: FlatPages::default(),
+            reserve: AtomicUsize::new(0),
+            marks: [const { AtomicUsize::new(0) }; MARKS],
+        }
     }
 
     /// The two sides of an empty ring over all of `data`, for many producers. Pages are of `page_size` bytes; they matter to the second header word

@@ -30,6 +30,7 @@ pub struct Geometry {
     page_shift: u32,
     first_page: u32,
     mapping: Mapping,
+    overwrites: bool,
 }
 
 impl Geometry {
@@ -55,7 +56,26 @@ impl Geometry {
             PageOffset::FromData => 0,
             PageOffset::FromRing => 3,
         };
-        Ok(Self { mask: size.wrapping_sub(1), page_shift: page_size.trailing_zeros(), first_page, mapping })
+        Ok(Self {
+            mask: size.wrapping_sub(1),
+            page_shift: page_size.trailing_zeros(),
+            first_page,
+            mapping,
+            overwrites: false,
+        })
+    }
+
+    /// The same ring, but a full one gives up its oldest records instead of refusing new ones (`BPF_F_RB_OVERWRITE`, Linux 6.19).
+    #[must_use]
+    pub const fn overwriting(self) -> Self {
+        Self { overwrites: true, ..self }
+    }
+
+    /// Does a full ring give up its oldest records?
+    #[inline]
+    #[must_use]
+    pub const fn overwrites(&self) -> bool {
+        self.overwrites
     }
 
     /// Bytes of data.
@@ -127,7 +147,9 @@ pub enum GeometryError {
 impl fmt::Display for GeometryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PageSize(size) => write!(f, "a page of {size} bytes: it must be a power of two of at least 8"),
+            Self::PageSize(size) => {
+                write!(f, "a page of {size} bytes: it must be a power of two of at least 8")
+            }
             Self::Size(size) => write!(f, "a ring of {size} bytes: it must be a power of two from 8 to 2^31"),
         }
     }
@@ -142,8 +164,10 @@ mod tests {
     #[test]
     fn page_offset_follows_both_conventions_for_every_page_size() {
         for page_size in [4096, 16384, 65536] {
-            let linux = Geometry::new(4 * page_size, page_size, Mapping::Mirrored, PageOffset::FromRing).unwrap();
-            let windows = Geometry::new(4 * page_size, page_size, Mapping::Mirrored, PageOffset::FromData).unwrap();
+            let linux =
+                Geometry::new(4 * page_size, page_size, Mapping::Mirrored, PageOffset::FromRing).unwrap();
+            let windows =
+                Geometry::new(4 * page_size, page_size, Mapping::Mirrored, PageOffset::FromData).unwrap();
             for lap in [0, 4 * page_size, usize::MAX - 4 * page_size + 1] {
                 for page in 0..4u32 {
                     for offset in [0, 8, page_size - 8] {

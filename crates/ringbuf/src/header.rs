@@ -114,7 +114,10 @@ impl fmt::Debug for Header {
 ///
 /// Takes the word as it stands, flags and all. At most `2^30 + 8`, so it never overflows.
 #[must_use]
-#[expect(clippy::arithmetic_side_effects, reason = "the masked length is below 2^30: the sum is below 2^31 on every target")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "the masked length is below 2^30: the sum is below 2^31 on every target"
+)]
 pub const fn record_size(length_word: u32) -> usize {
     let payload = (length_word & !(BUSY_BIT | DISCARD_BIT)) as usize;
     (payload + HEADER_SIZE + (HEADER_SIZE - 1)) & !(HEADER_SIZE - 1)

@@ -73,6 +73,7 @@
 extern crate std;
 
 mod consumer;
+mod drain;
 mod exclusive;
 mod flat;
 mod geometry;
@@ -84,21 +85,31 @@ pub mod model;
 #[cfg(all(test, loom))]
 mod models;
 mod order;
+mod overwrite;
 mod producer;
 mod query;
 mod reservation;
 mod space;
+mod tally;
+mod user;
 mod wakeup;
 
-pub use consumer::{Consumer, Corrupt, Drained, Payload, RELEASE_BYTES, Record, Stopped};
+pub use consumer::{Consumer, Corrupt, Record, Stopped};
+pub use drain::{Drained, Payload};
 pub use exclusive::ExclusiveProducer;
 pub use flat::{FlatError, FlatRing};
 pub use geometry::{Geometry, GeometryError, Mapping, PageOffset};
 pub use header::{BUSY_BIT, DISCARD_BIT, HEADER_SIZE, Header, MAX_PAYLOAD, field, record_size};
 pub use mapped::{Mapped, MarksLength, SharedMarks, marks_for};
 pub use order::{Order, sites};
+pub use overwrite::{Copied, OverwriteReader};
 pub use producer::Producer;
 pub use query::Query;
 pub use reservation::{PayloadOverrun, Reservation};
 pub use space::{ProducerError, ReserveError};
-pub use wakeup::{SubmitFlags, Wakeup};
+pub use tally::Tally;
+pub use user::{
+    MAX_USER_SAMPLE, MAX_USER_SAMPLES, UserConsumer, UserDrained, UserProducer, UserReservation,
+    UserReserveError, UserRingError,
+};
+pub use wakeup::{SubmitFlags, Wakeup, Watermark};

@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{self, AtomicU32, AtomicUsize, Ordering};
 
 use crate::header::{HEADER_SIZE, field};
-use crate::memory::{Claim, Contiguous, Extent, Length, Marks, Memory, Position, Publication};
+use crate::memory::{Claim, Contiguous, Extent, Length, Marks, Memory, Position, Private, Publication, Racy};
 use crate::{Geometry, Header, Mapping, Order};
 
 /// A ring in memory that is mapped into this address space: `mmap`ed from a kernel, vmapped in a driver, or a plain array.
@@ -20,21 +20,22 @@ pub struct Mapped<'a> {
     producer: NonNull<u8>,
     data: NonNull<u8>,
     geometry: Geometry,
-    /// Not part of the ring: see [`Memory::owed_wakeup`].
-    owed: AtomicUsize,
+    private: Private<AtomicUsize>,
     _memory: PhantomData<&'a [AtomicU32]>,
 }
 
-/// Where `pending_pos` stands in the producer's page: right after `producer_pos`.
+/// Where the words of the producer's page stand behind `producer_pos`.
 const PENDING: usize = size_of::<usize>();
+const OVERWRITE: usize = 2 * size_of::<usize>();
 
 impl<'a> Mapped<'a> {
     /// A ring whose pages stand at the given addresses.
     ///
-    /// `consumer_page` starts with `consumer_pos`; `producer_page` with `producer_pos` and `pending_pos`, native words both; `data` is the data area.
+    /// `consumer_page` starts with `consumer_pos`; `producer_page` with `producer_pos`, `pending_pos` and `overwrite_pos`, native
+    /// words all; `data` is the data area.
     ///
     /// # Safety
-    /// * For `'a`, `consumer_page` is valid for reads of one `usize`, `producer_page` of two, and `data` of `geometry.size()` bytes,
+    /// * For `'a`, `consumer_page` is valid for reads of one `usize`, `producer_page` of three, and `data` of `geometry.size()` bytes,
     ///   twice that when the geometry is [`Mapping::Mirrored`], where the second half is the first one mapped again.
     /// * All three are aligned to eight bytes.
     /// * If the value is given to a producer, the producer's page and the data are also valid for writes, and no other producer works on that
@@ -42,7 +43,7 @@ impl<'a> Mapped<'a> {
     /// * During `'a` nothing but the ring's producers and its consumer touches the memory, save through atomics. Another process that can write it
     ///   may corrupt what is read, never what is accessed.
     #[must_use]
-    pub const unsafe fn new(
+    pub unsafe fn new(
         consumer_page: NonNull<u8>,
         producer_page: NonNull<u8>,
         data: NonNull<u8>,
@@ -53,13 +54,17 @@ impl<'a> Mapped<'a> {
             producer: producer_page,
             data,
             geometry,
-            owed: AtomicUsize::new(0),
+            private: Private::new(|| AtomicUsize::new(0)),
             _memory: PhantomData,
         }
     }
 
     /// Both sides of a flat ring inside `pages` and `data`, which they have for themselves during `'a`; `None` when `data` is too short.
-    pub(crate) fn flat(pages: &'a mut FlatPages, data: &'a mut [u64], geometry: Geometry) -> Option<[Self; 2]> {
+    pub(crate) fn flat(
+        pages: &'a mut FlatPages,
+        data: &'a mut [u64],
+        geometry: Geometry,
+    ) -> Option<[Self; 2]> {
         if geometry.mapping() != Mapping::Flat || size_of_val(data) < geometry.size() {
             return None;
         }
@@ -97,7 +102,7 @@ impl<'a> Mapped<'a> {
 
     #[inline(always)]
     fn position_at(&self, page: NonNull<u8>, offset: usize) -> &AtomicUsize {
-        // SAFETY: `new` was promised that the page holds this word, and `offset` is 0 or `PENDING`.
+        // SAFETY: `new` was promised that the page holds this word, and `offset` is that of one of its words.
         let word = unsafe { page.add(offset) };
         // SAFETY: the word is aligned and valid for `'a`, and all access to it is atomic.
         unsafe { AtomicUsize::from_ptr(word.cast().as_ptr()) }
@@ -134,8 +139,13 @@ impl Memory for Mapped<'_> {
     }
 
     #[inline(always)]
-    fn owed_wakeup(&self) -> &AtomicUsize {
-        &self.owed
+    fn overwrite_position(&self) -> &AtomicUsize {
+        self.position_at(self.producer, OVERWRITE)
+    }
+
+    #[inline(always)]
+    fn private(&self) -> &Private<AtomicUsize> {
+        &self.private
     }
 
     #[inline(always)]
@@ -155,7 +165,9 @@ impl Memory for Mapped<'_> {
 
     #[inline(always)]
     fn write(&self, claim: &mut Claim, offset: usize, bytes: &[u8]) {
-        if let Some(target) = self.claimed_mut(claim).get_mut(offset..).and_then(|rest| rest.get_mut(..bytes.len())) {
+        if let Some(target) =
+            self.claimed_mut(claim).get_mut(offset..).and_then(|rest| rest.get_mut(..bytes.len()))
+        {
             target.copy_from_slice(bytes);
         }
     }
@@ -210,9 +222,24 @@ impl Contiguous for Mapped<'_> {
     }
 }
 
+impl Racy for Mapped<'_> {
+    fn copy(&self, position: usize, bytes: &mut [u8]) {
+        let length = self.payload_room(position, bytes.len());
+        for (index, byte) in bytes.iter_mut().enumerate().take(length) {
+            let source = self.at(position, HEADER_SIZE.wrapping_add(index));
+            // SAFETY: inside the mapping by `payload_room`. A producer may be writing there, which is why this is a volatile read of a byte and
+            // the caller throws away what `overwrite_pos` says is torn; a sequence lock rests on the same.
+            *byte = unsafe { source.read_volatile() };
+        }
+    }
+}
+
 impl fmt::Debug for Mapped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mapped").field("data", &self.data).field("geometry", &self.geometry).finish_non_exhaustive()
+        f.debug_struct("Mapped")
+            .field("data", &self.data)
+            .field("geometry", &self.geometry)
+            .finish_non_exhaustive()
     }
 }
 
@@ -221,7 +248,7 @@ impl fmt::Debug for Mapped<'_> {
 #[repr(C)]
 pub(crate) struct FlatPages {
     consumer: Line<1>,
-    producer: Line<2>,
+    producer: Line<3>,
 }
 
 #[derive(Debug)]
@@ -249,7 +276,11 @@ impl<'a> SharedMarks<'a> {
     /// # Errors
     /// When `marks` is empty or not a power of two long.
     pub const fn new(reserve: &'a AtomicUsize, marks: &'a [AtomicUsize]) -> Result<Self, MarksLength> {
-        if marks.len().is_power_of_two() { Ok(Self { reserve, marks }) } else { Err(MarksLength(marks.len())) }
+        if marks.len().is_power_of_two() {
+            Ok(Self { reserve, marks })
+        } else {
+            Err(MarksLength(marks.len()))
+        }
     }
 }
 
@@ -304,6 +335,11 @@ impl Position for AtomicUsize {
     #[inline(always)]
     fn store(&self, value: usize, order: Order) {
         self.store(value, order.ordering());
+    }
+
+    #[inline(always)]
+    fn fetch_add(&self, value: usize, order: Order) -> usize {
+        self.fetch_add(value, order.ordering())
     }
 
     #[inline(always)]

@@ -21,6 +21,9 @@ pub trait Position {
     /// Stores.
     fn store(&self, value: usize, order: Order);
 
+    /// Adds, wrapping, and gives the value before.
+    fn fetch_add(&self, value: usize, order: Order) -> usize;
+
     /// Stores `new` if the value is `current`; a failure loads relaxed and gives what it found. May fail spuriously.
     ///
     /// # Errors
@@ -67,8 +70,11 @@ pub trait Memory {
     /// `pending_pos`: written and read by producers: the oldest record that may still be busy.
     fn pending_position(&self) -> &Self::Position;
 
-    /// 1 while a wakeup is owed that a dropped reservation could not report. Private to the side that produces.
-    fn owed_wakeup(&self) -> &Self::Position;
+    /// `overwrite_pos`: written and read by producers, read by readers: the oldest record that is still whole in an overwriting ring.
+    fn overwrite_position(&self) -> &Self::Position;
+
+    /// What the producing side keeps for itself. Not part of the ring.
+    fn private(&self) -> &Private<Self::Position>;
 
     /// The length word of the header at `position`, a multiple of eight.
     fn length(&self, position: usize) -> &Self::Length;
@@ -96,6 +102,45 @@ pub trait Contiguous: Memory {
     fn claimed_mut<'a>(&'a self, claim: &'a mut Claim) -> &'a mut [u8];
     /// The payload of a published record.
     fn published<'a>(&'a self, extent: &'a Extent) -> &'a [u8];
+}
+
+/// Memory whose payloads can be copied while somebody may be writing over them.
+pub trait Racy: Memory {
+    /// Copies the payload of the record at `position`, torn or not, as much as `bytes` holds.
+    fn copy(&self, position: usize, bytes: &mut [u8]);
+}
+
+/// Words that the producing side keeps for itself, beside the ring.
+#[derive(Debug, Default)]
+pub struct Private<P> {
+    /// 1 while a wakeup is owed that a dropped reservation could not report.
+    pub(crate) owed_wakeup: P,
+    /// Commits, counted for a record watermark only.
+    pub(crate) commits: P,
+    /// Reservations made, counted only when asked for; the three next likewise.
+    pub(crate) reserved: P,
+    pub(crate) submitted: P,
+    pub(crate) discarded: P,
+    /// Reservations refused, by reason.
+    pub(crate) full: P,
+    pub(crate) outstanding: P,
+    pub(crate) too_long: P,
+}
+
+impl<P> Private<P> {
+    /// Makes each word with `zero`.
+    pub fn new(zero: impl Fn() -> P) -> Self {
+        Self {
+            owed_wakeup: zero(),
+            commits: zero(),
+            reserved: zero(),
+            submitted: zero(),
+            discarded: zero(),
+            full: zero(),
+            outstanding: zero(),
+            too_long: zero(),
+        }
+    }
 }
 
 /// What many producers share among themselves, in memory no consumer can reach.

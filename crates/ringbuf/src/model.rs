@@ -7,8 +7,15 @@
 //! The environment variable `EBPF_RINGBUF_MUTANT` names a site of [`sites`](crate::sites) whose ordering is weakened to relaxed, or whose fence is left out:
 //! a set of models is worth something when each of them turns one of the models red.
 
-#![allow(unsafe_code, reason = "loom's cells give raw pointers, so that it sees every access; it reports the races that would make one unsound")]
-#![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a model that goes wrong should panic")]
+#![allow(
+    unsafe_code,
+    reason = "loom's cells give raw pointers, so that it sees every access; it reports the races that would make one unsound"
+)]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a model that goes wrong should panic"
+)]
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
@@ -16,10 +23,10 @@ use std::vec::Vec;
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::sync::atomic::{self, AtomicU32, AtomicUsize};
+use loom::sync::atomic::{self, AtomicU32, AtomicU64, AtomicUsize};
 
 use crate::header::{DISCARD_BIT, HEADER_SIZE, MAX_PAYLOAD};
-use crate::memory::{Claim, Extent, Length, Marks, Memory, Position, Publication};
+use crate::memory::{Claim, Extent, Length, Marks, Memory, Position, Private, Publication, Racy};
 use crate::{Geometry, Header, Order, sites};
 
 /// One ring, shared by its clones.
@@ -32,7 +39,8 @@ struct Ring {
     consumer: Word,
     producer: Word,
     pending: Word,
-    owed: Word,
+    overwrite: Word,
+    private: Private<Word>,
     reserve: Word,
     marks: Vec<Word>,
     slots: Vec<Slot>,
@@ -44,6 +52,8 @@ struct Ring {
 struct Slot {
     length: LengthWord,
     bytes: UnsafeCell<[u8; HEADER_SIZE]>,
+    /// What a reader of an overwriting ring may look at while it is written.
+    racy: AtomicU64,
 }
 
 /// What a slot's length word reads as after payload was written over it: a discarded record longer than any ring, so that using it shows.
@@ -59,7 +69,8 @@ impl Modelled {
             consumer: Word::new(start),
             producer: Word::new(start),
             pending: Word::new(start),
-            owed: Word::new(0),
+            overwrite: Word::new(start),
+            private: Private::new(|| Word::new(0)),
             reserve: Word::new(start),
             marks: (0..slots.div_ceil(MARKS_PER_WORD)).map(|_| Word::new(0)).collect(),
             slots: (0..slots).map(|_| Slot::new()).collect(),
@@ -91,8 +102,12 @@ impl Memory for Modelled {
         &self.0.pending
     }
 
-    fn owed_wakeup(&self) -> &Word {
-        &self.0.owed
+    fn overwrite_position(&self) -> &Word {
+        &self.0.overwrite
+    }
+
+    fn private(&self) -> &Private<Word> {
+        &self.0.private
     }
 
     fn length(&self, position: usize) -> &LengthWord {
@@ -114,6 +129,11 @@ impl Memory for Modelled {
             // SAFETY: loom checks that nobody else accesses the cell.
             slot.bytes.with_mut(|bytes| unsafe { &mut *bytes }[..chunk.len()].copy_from_slice(chunk));
             slot.length.0.store(STALE, Ordering::Relaxed);
+            if self.0.geometry.overwrites() {
+                let mut word = [0; HEADER_SIZE];
+                word[..chunk.len()].copy_from_slice(chunk);
+                slot.racy.store(u64::from_ne_bytes(word), Ordering::Relaxed);
+            }
         }
     }
 
@@ -129,6 +149,15 @@ impl Memory for Modelled {
     fn fence(&self, order: Order) {
         if !is_mutant(order) {
             atomic::fence(order.ordering());
+        }
+    }
+}
+
+impl Racy for Modelled {
+    fn copy(&self, position: usize, bytes: &mut [u8]) {
+        for (index, chunk) in bytes.chunks_mut(HEADER_SIZE).enumerate() {
+            let slot = self.slot(position.wrapping_add(HEADER_SIZE + index * HEADER_SIZE));
+            chunk.copy_from_slice(&slot.racy.load(Ordering::Relaxed).to_ne_bytes()[..chunk.len()]);
         }
     }
 }
@@ -177,6 +206,10 @@ impl Position for Word {
         self.0.store(value, effective(order));
     }
 
+    fn fetch_add(&self, value: usize, order: Order) -> usize {
+        self.0.fetch_add(value, effective(order))
+    }
+
     fn compare_exchange_weak(&self, current: usize, new: usize, order: Order) -> Result<usize, usize> {
         self.0.compare_exchange(current, new, effective(order), Ordering::Relaxed)
     }
@@ -216,7 +249,11 @@ impl Length for LengthWord {
 
 impl Slot {
     fn new() -> Self {
-        Self { length: LengthWord(AtomicU32::new(STALE)), bytes: UnsafeCell::new([0; HEADER_SIZE]) }
+        Self {
+            length: LengthWord(AtomicU32::new(STALE)),
+            bytes: UnsafeCell::new([0; HEADER_SIZE]),
+            racy: AtomicU64::new(0),
+        }
     }
 }
 

@@ -68,7 +68,12 @@ impl<V: Ord + Debug + Clone + Send + 'static> Model<V> {
             self.name,
             bound(self.preemptions)
         );
-        assert_eq!(*seen, self.expected.iter().cloned().collect(), "{}: other outcomes than expected", self.name);
+        assert_eq!(
+            *seen,
+            self.expected.iter().cloned().collect(),
+            "{}: other outcomes than expected",
+            self.name
+        );
     }
 }
 
@@ -173,7 +178,9 @@ fn one_producer_laps_the_ring() {
         roles: &[
             |stage| {
                 let mut producer = ExclusiveProducer::new(stage.memory.clone()).unwrap();
-                (1..=3).filter(|value| producer.output(&[*value; 8], SubmitFlags::NO_WAKEUP).is_ok()).collect()
+                (1..=3)
+                    .filter(|value| producer.output(&[*value; 8], SubmitFlags::NO_WAKEUP).is_ok())
+                    .collect()
             },
             |stage| read(&stage.memory, 2),
         ],

@@ -90,8 +90,30 @@ sites! {
     /// Producer looks where the consumer stands, for the wakeup. A hint that [`FENCE_COMMITTED`] makes fresh enough.
     COMMIT_CONSUMER = Relaxed;
 
+    /// Producer loads `producer_pos` to see how much is unread, for a watermark. Ordered by [`FENCE_COMMITTED`].
+    COMMIT_PRODUCER = Relaxed;
+    /// Counters: nothing is read on their account.
+    TALLY = Relaxed;
     /// A dropped reservation leaves its wakeup to the next commit. A hand-over of one bit, of no data.
     OWED = Relaxed;
+
+    // ---- overwriting ----
+
+    /// Producer loads `overwrite_pos`. Partner: [`OVERWRITE_ADVANCE`]: records below are given up, their headers may be gone.
+    OVERWRITE_LOAD = Acquire;
+    /// Producer loads a length word it is about to overwrite. Committed records only, seen through [`PENDING_LOAD`].
+    OVERWRITE_LENGTH = Relaxed;
+    /// Producer advances `overwrite_pos` by compare-exchange. Partners: [`OVERWRITE_LOAD`], [`READER_OVERWRITE`].
+    OVERWRITE_ADVANCE = Release;
+    /// Between advancing `overwrite_pos` and writing over what it gave up. Partner: [`FENCE_COPIED`]: a reader that copied new bytes sees the new
+    /// position.
+    FENCE_OVERWRITING = Release;
+    /// Reader of an overwriting ring loads `overwrite_pos` before a record. Partner: [`OVERWRITE_ADVANCE`].
+    READER_OVERWRITE = Acquire;
+    /// Between copying a record and looking whether it was overwritten meanwhile. Partner: [`FENCE_OVERWRITING`].
+    FENCE_COPIED = Acquire;
+    /// Reader looks at `overwrite_pos` after copying. Ordered by [`FENCE_COPIED`].
+    READER_RECHECK = Relaxed;
 
     // ---- consumer ----
 

@@ -35,14 +35,17 @@ use crate::header::{self, record_size};
 use crate::memory::{Claim, Length, Marks, Memory, Position, Publication};
 use crate::order::sites;
 use crate::query::{self, Query};
+use crate::reservation::{Habits, Reservation};
 use crate::space::{self, ProducerError, ReserveError};
-use crate::{Reservation, SubmitFlags, Wakeup};
+use crate::tally::{self, Tally};
+use crate::{SubmitFlags, Wakeup, Watermark};
 
 /// Produces into a ring from any number of threads, interrupts included.
 #[derive(Debug)]
 pub struct Producer<M, P> {
     memory: M,
     publication: P,
+    habits: Habits,
 }
 
 impl<M: Memory, P: Publication> Producer<M, P> {
@@ -57,7 +60,21 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         }
         let start = space::resting_position(&memory)?;
         publication.reserve_position().store(start, sites::SETUP);
-        Ok(Self { memory, publication })
+        Ok(Self { memory, publication, habits: Habits::default() })
+    }
+
+    /// Lets adaptive commits wait for a watermark.
+    #[must_use]
+    pub fn with_watermark(mut self, watermark: Watermark) -> Self {
+        self.habits.watermark = watermark;
+        self
+    }
+
+    /// Counts reservations and commits too; see [`Tally`].
+    #[must_use]
+    pub fn counting(mut self) -> Self {
+        self.habits.counting = true;
+        self
     }
 
     /// Reserves space for a payload of `length` bytes.
@@ -65,29 +82,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     /// # Errors
     /// Why there is none; nothing has changed then but `pending_pos`, which Linux moves on a refusal too.
     pub fn reserve(&self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
-        let geometry = self.memory.geometry();
-        let (header, total) = space::admissible(&geometry, length)?;
-        loop {
-            // In this order: each may only be older than the next, which makes space look smaller, never larger.
-            let consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
-            let pending = self.advance_pending();
-            let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
-            let filler = space::filler(&geometry, start, total);
-            let end = space::admit(&geometry, start, filler.wrapping_add(total), pending, consumer)?;
-            let claimed = self.publication.reserve_position().compare_exchange_weak(start, end, sites::RESERVE_CLAIM);
-            if claimed.is_err() {
-                continue;
-            }
-            let record = start.wrapping_add(filler);
-            if filler != 0 {
-                space::fill(&self.memory, start, filler);
-                self.publish(start, record);
-            }
-            let mut claim = Claim::new(record, length);
-            self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
-            self.publish(record, end);
-            return Ok(Reservation::new(&self.memory, claim, start));
-        }
+        self.claim(length).map_err(|error| tally::refused(self.memory.private(), error))
     }
 
     /// Copies `payload` into a record of its own and submits it.
@@ -105,9 +100,42 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         query::answer(&self.memory, query)
     }
 
+    /// What became of every reservation.
+    pub fn tally(&self) -> Tally {
+        Tally::of(self.memory.private())
+    }
+
     /// The ring's memory as this side sees it.
     pub fn memory(&self) -> &M {
         &self.memory
+    }
+
+    fn claim(&self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
+        let geometry = self.memory.geometry();
+        let (header, total) = space::admissible(&geometry, length)?;
+        loop {
+            // In this order: each may only be older than the next, which makes space look smaller, never larger.
+            let consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
+            let pending = self.advance_pending();
+            let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
+            let filler = space::filler(&geometry, start, total);
+            let end = space::admit(&geometry, start, filler.wrapping_add(total), pending, consumer)?;
+            let claimed =
+                self.publication.reserve_position().compare_exchange_weak(start, end, sites::RESERVE_CLAIM);
+            if claimed.is_err() {
+                continue;
+            }
+            space::overwrite(&self.memory, end);
+            let record = start.wrapping_add(filler);
+            if filler != 0 {
+                space::fill(&self.memory, start, filler);
+                self.publish(start, record);
+            }
+            let mut claim = Claim::new(record, length);
+            self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
+            self.publish(record, end);
+            return Ok(Reservation::new(&self.memory, claim, start, self.habits));
+        }
     }
 
     /// Moves `pending_pos` over committed records and gives it.

@@ -16,6 +16,8 @@ pub enum Query {
     ConsumerPosition = 2,
     /// `producer_pos`.
     ProducerPosition = 3,
+    /// `overwrite_pos`: the oldest record that is still whole; 0 in a ring that does not overwrite.
+    OverwritePosition = 4,
 }
 
 impl Query {
@@ -27,6 +29,7 @@ impl Query {
             1 => Self::RingSize,
             2 => Self::ConsumerPosition,
             3 => Self::ProducerPosition,
+            4 => Self::OverwritePosition,
             _ => return None,
         })
     }
@@ -34,13 +37,20 @@ impl Query {
 
 /// Consumer first, as Linux does: what is read between makes the answer larger, never negative.
 pub(crate) fn answer(memory: &impl Memory, query: Query) -> usize {
+    let overwrites = memory.geometry().overwrites();
     match query {
         Query::AvailableData => {
             let consumer = memory.consumer_position().load(sites::QUERY);
-            memory.producer_position().load(sites::QUERY).wrapping_sub(consumer)
+            let overwrite = memory.overwrite_position().load(sites::QUERY);
+            let producer = memory.producer_position().load(sites::QUERY);
+            let unread = producer.wrapping_sub(consumer);
+            // What is overwritten cannot be read any more.
+            if overwrites { unread.min(producer.wrapping_sub(overwrite)) } else { unread }
         }
         Query::RingSize => memory.geometry().size(),
         Query::ConsumerPosition => memory.consumer_position().load(sites::QUERY),
         Query::ProducerPosition => memory.producer_position().load(sites::QUERY),
+        Query::OverwritePosition if overwrites => memory.overwrite_position().load(sites::QUERY),
+        Query::OverwritePosition => 0,
     }
 }

@@ -3,10 +3,10 @@
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
-use crate::header::{BUSY_BIT, DISCARD_BIT};
+use crate::header::{BUSY_BIT, DISCARD_BIT, record_size};
 use crate::memory::{Claim, Contiguous, Length, Memory, Position};
 use crate::order::sites;
-use crate::{SubmitFlags, Wakeup};
+use crate::{SubmitFlags, Wakeup, Watermark};
 
 /// Space for one record: write it in place, then [`submit`](Self::submit) or [`discard`](Self::discard) it.
 ///
@@ -19,11 +19,23 @@ pub struct Reservation<'r, M: Memory> {
     claim: Claim,
     /// Where a consumer that has read everything before this record may also stand: at the filler that a flat ring put before it.
     waits_at: usize,
+    habits: Habits,
+}
+
+/// What a producer was told once for all its reservations.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Habits {
+    pub(crate) watermark: Watermark,
+    pub(crate) counting: bool,
 }
 
 impl<'r, M: Memory> Reservation<'r, M> {
-    pub(crate) fn new(memory: &'r M, claim: Claim, waits_at: usize) -> Self {
-        Self { memory, claim, waits_at }
+    #[inline]
+    pub(crate) fn new(memory: &'r M, claim: Claim, waits_at: usize, habits: Habits) -> Self {
+        if habits.counting {
+            memory.private().reserved.fetch_add(1, sites::TALLY);
+        }
+        Self { memory, claim, waits_at, habits }
     }
 
     /// Writes `bytes` from `offset` on.
@@ -79,9 +91,14 @@ impl<'r, M: Memory> Reservation<'r, M> {
     }
 
     /// `xchg(len)`, then the wakeup rule, as `bpf_ringbuf_commit` does it. Departures: without adaptive wakeup nothing is read
-    /// afterwards, so a releasing store is enough; a wakeup owed by a dropped reservation is paid here.
+    /// afterwards, so a releasing store is enough; a wakeup owed by a dropped reservation is paid here; watermarks.
     #[inline]
     fn commit(&self, discard: u32, flags: SubmitFlags) -> Wakeup {
+        if self.habits.counting {
+            let private = self.memory.private();
+            let count = if discard == 0 { &private.submitted } else { &private.discarded };
+            count.fetch_add(1, sites::TALLY);
+        }
         let word = self.length_word() | discard;
         let length = self.memory.length(self.claim.position());
         if flags.contains(SubmitFlags::FORCE_WAKEUP) {
@@ -94,16 +111,47 @@ impl<'r, M: Memory> Reservation<'r, M> {
         }
         length.swap(word, sites::COMMIT);
         self.memory.fence_after_swap(sites::FENCE_COMMITTED);
+        if self.is_waited_for() || self.take_owed_wakeup() { Wakeup::Needed } else { Wakeup::NotNeeded }
+    }
+
+    /// May the consumer be asleep because this record was not there?
+    #[inline]
+    fn is_waited_for(&self) -> bool {
         let geometry = self.memory.geometry();
-        let consumer = geometry.offset(self.memory.consumer_position().load(sites::COMMIT_CONSUMER));
+        let consumer = self.memory.consumer_position().load(sites::COMMIT_CONSUMER);
+        let offset = geometry.offset(consumer);
         let caught_up =
-            consumer == geometry.offset(self.claim.position()) || consumer == geometry.offset(self.waits_at);
-        if caught_up || self.take_owed_wakeup() { Wakeup::Needed } else { Wakeup::NotNeeded }
+            offset == geometry.offset(self.claim.position()) || offset == geometry.offset(self.waits_at);
+        match self.habits.watermark {
+            Watermark::None => caught_up,
+            Watermark::Bytes(bytes) => {
+                // Exactly one record holds the byte that makes the mark full. If it comes before older ones do, the consumer wakes, finds the
+                // oldest busy and sleeps again: then that one decides.
+                let bytes = bytes.min(geometry.size() / 2);
+                let before = self.waits_at.wrapping_sub(consumer);
+                let after = self.end().wrapping_sub(consumer);
+                let fills_mark = before < bytes && bytes <= after;
+                fills_mark || caught_up && self.unread_behind(consumer) >= bytes
+            }
+            Watermark::Records(records) => {
+                let commits = self.memory.private().commits.fetch_add(1, sites::TALLY).wrapping_add(1);
+                let fills_mark = commits.checked_rem(records).unwrap_or(0) == 0;
+                fills_mark || caught_up && self.unread_behind(self.end()) != 0
+            }
+        }
+    }
+
+    fn unread_behind(&self, position: usize) -> usize {
+        self.memory.producer_position().load(sites::COMMIT_PRODUCER).wrapping_sub(position)
+    }
+
+    fn end(&self) -> usize {
+        self.claim.position().wrapping_add(record_size(self.length_word()))
     }
 
     #[inline]
     fn take_owed_wakeup(&self) -> bool {
-        let owed = self.memory.owed_wakeup();
+        let owed = &self.memory.private().owed_wakeup;
         // A plain load first: the word is written only by drops and then once here.
         owed.load(sites::OWED) != 0 && owed.compare_exchange_weak(1, 0, sites::OWED).is_ok()
     }
@@ -118,7 +166,7 @@ impl<'r, M: Memory> Reservation<'r, M> {
 impl<M: Memory> Drop for Reservation<'_, M> {
     fn drop(&mut self) {
         if self.commit(DISCARD_BIT, SubmitFlags::empty()).is_needed() {
-            self.memory.owed_wakeup().store(1, sites::OWED);
+            self.memory.private().owed_wakeup.store(1, sites::OWED);
         }
     }
 }
@@ -142,7 +190,10 @@ impl<M: Contiguous> DerefMut for Reservation<'_, M> {
 
 impl<M: Memory> fmt::Debug for Reservation<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reservation").field("position", &self.position()).field("payload_len", &self.payload_len()).finish()
+        f.debug_struct("Reservation")
+            .field("position", &self.position())
+            .field("payload_len", &self.payload_len())
+            .finish()
     }
 }
 

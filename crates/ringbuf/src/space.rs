@@ -39,7 +39,10 @@ impl fmt::Display for ReserveError {
         match self {
             Self::Full { needed, free } => write!(f, "the ring is full: {needed} bytes needed, {free} free"),
             Self::Outstanding { needed, pending } => {
-                write!(f, "{needed} bytes needed, but the record at position {pending} is still being written")
+                write!(
+                    f,
+                    "{needed} bytes needed, but the record at position {pending} is still being written"
+                )
             }
             Self::TooLong { length, max } => {
                 write!(f, "a record of {length} bytes never fits: this ring takes up to {max}")
@@ -82,7 +85,9 @@ impl fmt::Display for ProducerError {
             Self::Positions { producer, pending } => {
                 write!(f, "producer_pos {producer} and pending_pos {pending} are not those of a ring at rest")
             }
-            Self::TooFewMarks { needed, given } => write!(f, "the ring needs {needed} marks, it was given {given}"),
+            Self::TooFewMarks { needed, given } => {
+                write!(f, "the ring needs {needed} marks, it was given {given}")
+            }
         }
     }
 }
@@ -132,11 +137,38 @@ pub(crate) fn admit(
     if end.wrapping_sub(pending) > geometry.mask() {
         return Err(ReserveError::Outstanding { needed, pending });
     }
-    if end.wrapping_sub(consumer) > geometry.mask() {
+    if !geometry.overwrites() && end.wrapping_sub(consumer) > geometry.mask() {
         let free = geometry.size().saturating_sub(HEADER_SIZE).saturating_sub(start.wrapping_sub(consumer));
         return Err(ReserveError::Full { needed, free });
     }
     Ok(end)
+}
+
+/// Gives up the oldest records of an overwriting ring until there is less than a lap from the oldest one left to `end`.
+///
+/// Called after the space is claimed and before it is written. Only committed records are given up, because admission kept `end` within a lap
+/// of `pending_pos`. A walk that was overtaken is thrown away by its compare-exchange.
+#[inline]
+pub(crate) fn overwrite(memory: &impl Memory, end: usize) {
+    let geometry = memory.geometry();
+    if !geometry.overwrites() {
+        return;
+    }
+    let position = memory.overwrite_position();
+    loop {
+        let oldest = position.load(sites::OVERWRITE_LOAD);
+        let mut kept = oldest;
+        // `end - kept` shrinks by at least eight each step, or wraps and ends the walk.
+        while end.wrapping_sub(kept) > geometry.mask()
+            && end.wrapping_sub(kept) <= geometry.size().wrapping_mul(2)
+        {
+            kept = kept.wrapping_add(record_size(memory.length(kept).load(sites::OVERWRITE_LENGTH)));
+        }
+        if kept == oldest || position.compare_exchange_weak(oldest, kept, sites::OVERWRITE_ADVANCE).is_ok() {
+            break;
+        }
+    }
+    memory.fence(sites::FENCE_OVERWRITING);
 }
 
 /// Writes the discarded record that fills a flat ring up to its end.

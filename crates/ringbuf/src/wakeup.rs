@@ -32,3 +32,20 @@ impl Wakeup {
         matches!(self, Self::Needed)
     }
 }
+
+/// How much must be unread before an adaptive commit asks for a wakeup.
+///
+/// A consumer that reads all there is before it sleeps is never left asleep with as much unread, or more. What is less waits, as long as nobody forces a
+/// wakeup: pair a watermark with a time-out. A refused reservation does not wake either; whoever sees one may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Watermark {
+    /// That many bytes, headers and padding included; at most half the ring. Exact: it follows from positions alone.
+    Bytes(usize),
+    /// That many commits since the last such wakeup, wherever the consumer stands (`wakeup_events` of a perf ring). A record that held up others which
+    /// were committed before it asks for a wakeup at once.
+    Records(usize),
+    /// Any record: Linux's rule.
+    #[default]
+    None,
+}

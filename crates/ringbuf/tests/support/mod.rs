@@ -1,7 +1,12 @@
 //! Ring memory for tests: pages mapped as a kernel maps them, and a naive ring to compare with.
 #![allow(unsafe_code, reason = "tests map memory")]
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, reason = "a test that overflows should panic")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "a test that overflows should panic"
+)]
 #![allow(dead_code, reason = "every test uses a part")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
@@ -32,11 +37,14 @@ impl Mirrored {
         let base = unsafe { mmap(null_mut(), whole, protection, MapFlags::SHARED, &memory, 0) }.unwrap();
         let second = base.cast::<u8>().wrapping_add(2 * page + size).cast::<c_void>();
         // SAFETY: replaces the last `size` bytes of the mapping just made, which nobody uses yet.
-        unsafe { mmap(second, size, protection, MapFlags::SHARED | MapFlags::FIXED, &memory, 2 * page as u64) }.unwrap();
+        unsafe {
+            mmap(second, size, protection, MapFlags::SHARED | MapFlags::FIXED, &memory, 2 * page as u64)
+        }
+        .unwrap();
         let marks = (0..marks_for(size).next_power_of_two()).map(|_| AtomicUsize::new(0)).collect();
         let base = NonNull::new(base.cast()).unwrap();
         let ring = Self { base, size, page, reserve: AtomicUsize::new(0), marks };
-        for position in [0, page, page + size_of::<usize>()] {
+        for position in [0, page, page + size_of::<usize>(), page + 2 * size_of::<usize>()] {
             ring.word(position).store(start, Ordering::Relaxed);
         }
         ring
@@ -48,12 +56,21 @@ impl Mirrored {
 
     /// One side of the ring.
     pub(crate) fn side(&self, page_size: usize) -> Mapped<'_> {
+        self.side_with(self.geometry(page_size))
+    }
+
+    fn side_with(&self, geometry: Geometry) -> Mapped<'_> {
         let [consumer, producer, data] = [0, self.page, 2 * self.page].map(|offset| {
             // SAFETY: inside the mapping.
             unsafe { self.base.add(offset) }
         });
         // SAFETY: as mapped in `new`, page-aligned, for as long as `self` lives; tests make one side for each role.
-        unsafe { Mapped::new(consumer, producer, data, self.geometry(page_size)) }
+        unsafe { Mapped::new(consumer, producer, data, geometry) }
+    }
+
+    /// One side of the same ring, if it overwrites.
+    pub(crate) fn overwriting_side(&self, page_size: usize) -> Mapped<'_> {
+        self.side_with(self.geometry(page_size).overwriting())
     }
 
     pub(crate) fn marks(&self) -> SharedMarks<'_> {

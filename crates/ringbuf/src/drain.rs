@@ -1,0 +1,229 @@
+//! Reading a batch.
+//!
+//! The plain loop is bound by one chain of dependencies: the next header's address needs this header's length, which is a load away. A loop that
+//! *guesses* the next length, and compares, turns that chain into additions: loads overlap and the prefetcher runs ahead. A wrong guess costs a
+//! mispredicted branch, so guessing has to pay first:
+//!
+//! ```text
+//! step record by record, and note how many headers in a row equal the header one (two) before
+//! once that is GUESS_AFTER:
+//!     while enough bytes are left and the header is the guessed one: give the record, go on
+//! ```
+//!
+//! Guessing with the header two before covers rings in which two kinds of records alternate. What is checked stays the same: a guessed length
+//! is compared with the bytes up to `producer_pos` like any other, only without waiting for the load.
+
+use core::fmt;
+use core::ops::{ControlFlow, Deref};
+
+use crate::consumer::{Consumer, Step, Stopped};
+use crate::geometry::Mapping;
+use crate::header::record_size;
+use crate::memory::{Contiguous, Extent, Length, Memory};
+use crate::order::sites;
+
+impl<M: Memory> Consumer<M> {
+    /// Gives up to `limit` records to `each`, and says what it did and why it stopped.
+    ///
+    /// `consumer_pos` is stored every so many bytes (see [`with_release`](Self::with_release)) and at the end, so a payload is good
+    /// during the call of `each` only. A record for which `each` breaks is consumed too. Discarded records count towards nothing but
+    /// [`Drained::discarded`].
+    pub fn drain(
+        &mut self,
+        limit: usize,
+        mut each: impl FnMut(Payload<'_, M>) -> ControlFlow<()>,
+    ) -> Drained {
+        let mut drained = Drained { records: 0, discarded: 0, bytes: 0, stopped: Stopped::Limit };
+        let mut guess = Guess::default();
+        drained.stopped = loop {
+            if drained.records >= limit {
+                break self.at_limit();
+            }
+            if let Some(words) = guess.take() {
+                if self.follow(words, limit, &mut drained, &mut each).is_break() {
+                    break Stopped::Asked;
+                }
+            } else {
+                match self.step() {
+                    Ok(Step::Discarded) => drained.discarded = drained.discarded.wrapping_add(1),
+                    Ok(Step::Record(extent)) => {
+                        guess.note(extent.length());
+                        drained.count(extent.length());
+                        if each(Payload::new(&self.memory, &extent)).is_break() {
+                            break Stopped::Asked;
+                        }
+                    }
+                    Err(stopped) => break stopped,
+                }
+            }
+            if self.position.wrapping_sub(self.released) >= self.release_bytes {
+                self.release();
+            }
+        };
+        self.release();
+        drained
+    }
+
+    /// Reads on as long as headers are, in turn, those guessed.
+    #[inline(always)]
+    fn follow(
+        &mut self,
+        words: [u32; 2],
+        limit: usize,
+        drained: &mut Drained,
+        each: &mut impl FnMut(Payload<'_, M>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let totals = words.map(record_size);
+        let [shorter, longer] = if totals[0] < totals[1] { totals } else { [totals[1], totals[0]] };
+        // One bound for everything: the bytes that are there, one release interval, the end of a flat ring, the records the caller still takes.
+        let mut left = self.producer.wrapping_sub(self.position).min(self.release_bytes.max(longer));
+        left = left.min(limit.wrapping_sub(drained.records).saturating_mul(shorter));
+        if self.memory.geometry().mapping() == Mapping::Flat {
+            left = left.min(self.memory.geometry().until_end(self.position));
+        }
+        let mut position = self.position;
+        let mut flow = ControlFlow::Continue(());
+        'run: loop {
+            for (word, total) in [(words[0], totals[0]), (words[1], totals[1])] {
+                if left < total || self.memory.length(position).load(sites::CONSUMER_LENGTH) != word {
+                    break 'run;
+                }
+                let extent = Extent::new(position, word as usize);
+                drained.count(extent.length());
+                position = position.wrapping_add(total);
+                left = left.wrapping_sub(total);
+                if each(Payload::new(&self.memory, &extent)).is_break() {
+                    flow = ControlFlow::Break(());
+                    break 'run;
+                }
+            }
+        }
+        self.position = position;
+        flow
+    }
+
+    /// The limit is reached: is there more, so that the caller must not wait, or is the ring empty at the same time?
+    fn at_limit(&mut self) -> Stopped {
+        self.settle();
+        match self.refresh() {
+            Ok(false) => Stopped::Empty,
+            Ok(true) => Stopped::Limit,
+            Err(stopped) => stopped,
+        }
+    }
+}
+
+/// Which headers to expect, and whether expecting them pays.
+#[derive(Default)]
+struct Guess {
+    /// The last length, and the one before it.
+    last: [u32; 2],
+    /// How many in a row were as long as the one before.
+    same: u32,
+    /// How many in a row were as long as the one two before.
+    alternating: u32,
+}
+
+/// A wrong guess costs some fifteen steps' worth of a mispredicted branch, a right one saves most of a step.
+const GUESS_AFTER: u32 = 4;
+
+impl Guess {
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "an extent's length came from a length word")]
+    fn note(&mut self, length: usize) {
+        let word = length as u32;
+        self.same = if word == self.last[0] { self.same.wrapping_add(1) } else { 0 };
+        self.alternating = if word == self.last[1] { self.alternating.wrapping_add(1) } else { 0 };
+        self.last = [word, self.last[0]];
+    }
+
+    /// The next two length words, if they look certain. Guessing starts anew afterwards.
+    #[inline(always)]
+    fn take(&mut self) -> Option<[u32; 2]> {
+        let words = if self.same >= GUESS_AFTER {
+            [self.last[0], self.last[0]]
+        } else if self.alternating >= GUESS_AFTER {
+            [self.last[1], self.last[0]]
+        } else {
+            return None;
+        };
+        self.same = 0;
+        self.alternating = 0;
+        Some(words)
+    }
+}
+
+/// The payload of a record that is being drained.
+pub struct Payload<'c, M> {
+    memory: &'c M,
+    extent: &'c Extent,
+}
+
+impl<'c, M: Memory> Payload<'c, M> {
+    #[inline(always)]
+    pub(crate) fn new(memory: &'c M, extent: &'c Extent) -> Self {
+        Self { memory, extent }
+    }
+
+    /// Copies the payload's beginning into `bytes`, as much as fits; gives how many bytes that were.
+    pub fn copy_to(&self, bytes: &mut [u8]) -> usize {
+        let length = self.extent.length().min(bytes.len());
+        if let Some(bytes) = bytes.get_mut(..length) {
+            self.memory.read(self.extent, 0, bytes);
+        }
+        length
+    }
+
+    /// Payload bytes.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        self.extent.length()
+    }
+
+    /// Position of the record's header.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.extent.position()
+    }
+}
+
+impl<M: Contiguous> Deref for Payload<'_, M> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.memory.published(self.extent)
+    }
+}
+
+impl<M: Memory> fmt::Debug for Payload<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload")
+            .field("position", &self.position())
+            .field("payload_len", &self.payload_len())
+            .finish()
+    }
+}
+
+/// What a [`Consumer::drain`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "whether more is there, and whether the memory is corrupt, stands in `stopped`"]
+pub struct Drained {
+    /// Records given to the callback.
+    pub records: usize,
+    /// Records skipped because their producer gave them up.
+    pub discarded: usize,
+    /// Payload bytes of `records`.
+    pub bytes: usize,
+    /// Why it stopped.
+    pub stopped: Stopped,
+}
+
+impl Drained {
+    #[inline(always)]
+    fn count(&mut self, payload: usize) {
+        self.records = self.records.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(payload);
+    }
+}
