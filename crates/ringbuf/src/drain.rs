@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! step record by record, and note how many headers in a row equal the header one (two) before
-//! once that is GUESS_AFTER:
+//! once that is enough:
 //!     while enough bytes are left and the header is the guessed one: give the record, go on
+//!     a wrong guess after a short run: ask for twice as many next time
 //! ```
 //!
 //! Guessing with the header two before covers rings in which two kinds of records alternate. What is checked stays the same: a guessed length
@@ -39,22 +40,29 @@ impl<M: Memory> Consumer<M> {
             if drained.records >= limit {
                 break self.at_limit();
             }
-            if let Some(words) = guess.take() {
-                if self.follow(words, limit, &mut drained, &mut each).is_break() {
-                    break Stopped::Asked;
-                }
-            } else {
-                match self.step() {
-                    Ok(Step::Discarded) => drained.discarded = drained.discarded.wrapping_add(1),
-                    Ok(Step::Record(extent)) => {
-                        guess.note(extent.length());
-                        drained.count(extent.length());
-                        if each(Payload::new(&self.memory, &extent)).is_break() {
-                            break Stopped::Asked;
-                        }
+            let followed = match guess.next() {
+                Next::Same(word) => self.follow([word], limit, &mut drained, &mut each),
+                Next::Alternating(words) => self.follow(words, limit, &mut drained, &mut each),
+                Next::Unknown => Followed::Nothing,
+            };
+            match followed {
+                Followed::Asked => break Stopped::Asked,
+                Followed::Wrong { rounds } => guess.was_wrong(rounds),
+                Followed::Nothing | Followed::Room => {}
+            }
+            if drained.records >= limit {
+                continue;
+            }
+            match self.step() {
+                Ok(Step::Discarded) => drained.discarded = drained.discarded.wrapping_add(1),
+                Ok(Step::Record(extent)) => {
+                    guess.note(extent.length());
+                    drained.count(extent.length());
+                    if each(Payload::new(&self.memory, &extent)).is_break() {
+                        break Stopped::Asked;
                     }
-                    Err(stopped) => break stopped,
                 }
+                Err(stopped) => break stopped,
             }
             if self.position.wrapping_sub(self.released) >= self.release_bytes {
                 self.release();
@@ -66,40 +74,69 @@ impl<M: Memory> Consumer<M> {
 
     /// Reads on as long as headers are, in turn, those guessed.
     #[inline(always)]
-    fn follow(
+    fn follow<const N: usize>(
         &mut self,
-        words: [u32; 2],
+        words: [u32; N],
         limit: usize,
         drained: &mut Drained,
         each: &mut impl FnMut(Payload<'_, M>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    ) -> Followed {
         let totals = words.map(record_size);
-        let [shorter, longer] = if totals[0] < totals[1] { totals } else { [totals[1], totals[0]] };
-        // One bound for everything: the bytes that are there, one release interval, the end of a flat ring, the records the caller still takes.
-        let mut left = self.producer.wrapping_sub(self.position).min(self.release_bytes.max(longer));
-        left = left.min(limit.wrapping_sub(drained.records).saturating_mul(shorter));
-        if self.memory.geometry().mapping() == Mapping::Flat {
-            left = left.min(self.memory.geometry().until_end(self.position));
-        }
-        let mut position = self.position;
-        let mut flow = ControlFlow::Continue(());
-        'run: loop {
-            for (word, total) in [(words[0], totals[0]), (words[1], totals[1])] {
-                if left < total || self.memory.length(position).load(sites::CONSUMER_LENGTH) != word {
-                    break 'run;
-                }
-                let extent = Extent::new(position, word as usize);
-                drained.count(extent.length());
-                position = position.wrapping_add(total);
-                left = left.wrapping_sub(total);
-                if each(Payload::new(&self.memory, &extent)).is_break() {
-                    flow = ControlFlow::Break(());
-                    break 'run;
-                }
+        let round = totals.iter().fold(0, |sum: usize, total| sum.wrapping_add(*total));
+        let mut done: usize = 0;
+        loop {
+            // One bound for everything: the bytes that are there, one release interval, the end of a flat ring, the records the caller still takes.
+            let mut left = self.producer.wrapping_sub(self.position);
+            if self.memory.geometry().mapping() == Mapping::Flat {
+                left = left.min(self.memory.geometry().until_end(self.position));
             }
+            let rounds = (left / round)
+                .min(self.rounds_until_release::<N>(round))
+                .min(limit.wrapping_sub(drained.records) / N);
+            if rounds == 0 {
+                return Followed::Room;
+            }
+            let mut position = self.position;
+            let mut followed = 0;
+            let mut part = 0;
+            let mut ended = None;
+            'run: while followed != rounds {
+                for (index, (word, total)) in words.iter().zip(totals).enumerate() {
+                    if self.memory.length(position).load(sites::CONSUMER_LENGTH) != *word {
+                        part = index;
+                        ended = Some(Followed::Wrong { rounds: done.wrapping_add(followed) });
+                        break 'run;
+                    }
+                    self.memory.prefetch(position.wrapping_add(AHEAD));
+                    let extent = Extent::new(position, *word as usize);
+                    position = position.wrapping_add(total);
+                    if each(Payload::new(&self.memory, &extent)).is_break() {
+                        part = index.wrapping_add(1);
+                        ended = Some(Followed::Asked);
+                        break 'run;
+                    }
+                }
+                followed = followed.wrapping_add(1);
+            }
+            self.position = position;
+            drained.count_rounds(words, followed, part);
+            if let Some(ended) = ended {
+                return ended;
+            }
+            self.release();
+            done = done.wrapping_add(rounds);
         }
-        self.position = position;
-        flow
+    }
+
+    /// How many rounds of `round` bytes until `consumer_pos` has to be stored.
+    #[inline(always)]
+    fn rounds_until_release<const N: usize>(&self, round: usize) -> usize {
+        if N > 1 && self.release_bytes < round {
+            // It has to be stored within a round.
+            return 0;
+        }
+        let behind = self.position.wrapping_sub(self.released);
+        self.release_bytes.saturating_sub(behind).div_ceil(round).max(1)
     }
 
     /// The limit is reached: is there more, so that the caller must not wait, or is the ring empty at the same time?
@@ -113,8 +150,28 @@ impl<M: Memory> Consumer<M> {
     }
 }
 
+const AHEAD: usize = 8192;
+
+/// How following a guess ended.
+enum Followed {
+    /// The callback asked to stop.
+    Asked,
+    /// There was nothing to follow.
+    Nothing,
+    /// As far as there was room for whole rounds.
+    Room,
+    /// A header was another one, after that many rounds or a little more.
+    Wrong { rounds: usize },
+}
+
+/// The length words to expect.
+enum Next {
+    Alternating([u32; 2]),
+    Same(u32),
+    Unknown,
+}
+
 /// Which headers to expect, and whether expecting them pays.
-#[derive(Default)]
 struct Guess {
     /// The last length, and the one before it.
     last: [u32; 2],
@@ -122,10 +179,22 @@ struct Guess {
     same: u32,
     /// How many in a row were as long as the one two before.
     alternating: u32,
+    /// How many in a row it takes to guess.
+    enough: u32,
 }
 
 /// A wrong guess costs some fifteen steps' worth of a mispredicted branch, a right one saves most of a step.
-const GUESS_AFTER: u32 = 4;
+const ENOUGH: u32 = 4;
+/// Records of random sizes get that many steps between guesses, which makes a wrong one cost next to nothing.
+const MOST: u32 = 64;
+/// Rounds that pay for the wrong guess at their end.
+const LONG: usize = 16;
+
+impl Default for Guess {
+    fn default() -> Self {
+        Self { last: [0; 2], same: 0, alternating: 0, enough: ENOUGH }
+    }
+}
 
 impl Guess {
     #[inline(always)]
@@ -137,19 +206,22 @@ impl Guess {
         self.last = [word, self.last[0]];
     }
 
-    /// The next two length words, if they look certain. Guessing starts anew afterwards.
+    /// The next length words, if they look certain.
     #[inline(always)]
-    fn take(&mut self) -> Option<[u32; 2]> {
-        let words = if self.same >= GUESS_AFTER {
-            [self.last[0], self.last[0]]
-        } else if self.alternating >= GUESS_AFTER {
-            [self.last[1], self.last[0]]
+    fn next(&self) -> Next {
+        if self.same >= self.enough {
+            Next::Same(self.last[0])
+        } else if self.alternating >= self.enough {
+            Next::Alternating([self.last[1], self.last[0]])
         } else {
-            return None;
-        };
+            Next::Unknown
+        }
+    }
+
+    fn was_wrong(&mut self, rounds: usize) {
         self.same = 0;
         self.alternating = 0;
-        Some(words)
+        self.enough = if rounds >= LONG { ENOUGH } else { self.enough.wrapping_mul(2).min(MOST) };
     }
 }
 
@@ -225,5 +297,14 @@ impl Drained {
     fn count(&mut self, payload: usize) {
         self.records = self.records.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add(payload);
+    }
+
+    /// Counts `rounds` of records of those lengths, and `part` records of one round more. Outside of the loop over them: every register counts there.
+    #[inline(always)]
+    fn count_rounds<const N: usize>(&mut self, words: [u32; N], rounds: usize, part: usize) {
+        let sum = |words: &[u32]| words.iter().fold(0, |sum: usize, word| sum.wrapping_add(*word as usize));
+        self.records = self.records.wrapping_add(rounds.wrapping_mul(N)).wrapping_add(part);
+        self.bytes = self.bytes.wrapping_add(rounds.wrapping_mul(sum(&words)));
+        self.bytes = self.bytes.wrapping_add(sum(words.get(..part).unwrap_or_default()));
     }
 }

@@ -20,6 +20,10 @@ pub struct Mapped<'a> {
     producer: NonNull<u8>,
     data: NonNull<u8>,
     geometry: Geometry,
+    /// A position and this mask give the offset of a header: below the size, a multiple of eight.
+    starts: usize,
+    /// Mapped bytes less one header.
+    payload_end: usize,
     private: Private<AtomicUsize>,
     _memory: PhantomData<&'a [AtomicU32]>,
 }
@@ -49,11 +53,17 @@ impl<'a> Mapped<'a> {
         data: NonNull<u8>,
         geometry: Geometry,
     ) -> Self {
+        let mapped = match geometry.mapping() {
+            Mapping::Flat => geometry.size(),
+            Mapping::Mirrored => geometry.size().wrapping_mul(2),
+        };
         Self {
             consumer: consumer_page,
             producer: producer_page,
             data,
             geometry,
+            starts: geometry.mask() & !(HEADER_SIZE - 1),
+            payload_end: mapped.wrapping_sub(HEADER_SIZE),
             private: Private::new(|| AtomicUsize::new(0)),
             _memory: PhantomData,
         }
@@ -81,7 +91,7 @@ impl<'a> Mapped<'a> {
     #[inline(always)]
     fn at(&self, position: usize, offset: usize) -> NonNull<u8> {
         // Headers stand on multiples of eight whatever a position says, so that they are aligned and do not cross the end.
-        let start = self.geometry.offset(position) & !(HEADER_SIZE - 1);
+        let start = position & self.starts;
         // SAFETY: `start` is inside the data area; callers pass an `offset` that stays inside the header or inside `payload_room`, which ends with the
         // mapping.
         unsafe { self.data.add(start.wrapping_add(offset)) }
@@ -92,12 +102,7 @@ impl<'a> Mapped<'a> {
     /// Claims and extents are always within; this keeps a mistake elsewhere from becoming an access outside.
     #[inline(always)]
     fn payload_room(&self, position: usize, length: usize) -> usize {
-        let start = self.geometry.offset(position) & !(HEADER_SIZE - 1);
-        let mapped = match self.geometry.mapping() {
-            Mapping::Flat => self.geometry.size(),
-            Mapping::Mirrored => self.geometry.size().wrapping_mul(2),
-        };
-        length.min(mapped.wrapping_sub(start).wrapping_sub(HEADER_SIZE)).min(self.geometry.size())
+        length.min(self.payload_end.wrapping_sub(position & self.starts))
     }
 
     #[inline(always)]
@@ -176,6 +181,17 @@ impl Memory for Mapped<'_> {
     fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]) {
         if let Some(source) = self.published(extent).get(offset..).and_then(|rest| rest.get(..bytes.len())) {
             bytes.copy_from_slice(source);
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, position: usize) {
+        #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
+        {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let address = self.at(position, 0).as_ptr().cast_const().cast();
+            // SAFETY: a hint; the instruction set has it, and the address is inside the data area besides.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
         }
     }
 

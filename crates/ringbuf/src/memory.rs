@@ -85,6 +85,12 @@ pub trait Memory {
     /// Reads the payload from `offset` on into `bytes`; what would come from outside is not read.
     fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]);
 
+    /// The header at `position` will be looked at soon. Whatever the position, this changes nothing but time.
+    #[inline(always)]
+    fn prefetch(&self, position: usize) {
+        let _ = position;
+    }
+
     /// A full barrier.
     fn fence(&self, order: Order);
     /// A full barrier right after a read-modify-write of this thread, which on some machines is one already (`smp_mb__after_atomic`).

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::vec::Vec;
@@ -13,9 +14,11 @@ use std::{println, vec};
 use loom::sync::Notify;
 use loom::thread;
 
+use crate::memory::{Memory, Position};
 use crate::model::Modelled;
 use crate::{
-    Consumer, ExclusiveProducer, Geometry, Mapping, PageOffset, Producer, Stopped, SubmitFlags, Wakeup,
+    Consumer, ExclusiveProducer, Geometry, Mapping, OverwriteReader, PageOffset, Producer, Query, Stopped,
+    SubmitFlags, Wakeup, Watermark, sites,
 };
 
 /// A role of a model: runs on its own thread and gives its part of the outcome.
@@ -34,8 +37,9 @@ type Parts = (Vec<Vec<u8>>, Vec<u8>);
 /// A model: its bounds, and the outcomes that must be seen.
 struct Model<V> {
     name: &'static str,
-    size: usize,
-    mapping: Mapping,
+    ring: Geometry,
+    /// Runs before the roles, alone.
+    before: fn(&Stage),
     preemptions: usize,
     roles: &'static [Role],
     judge: fn(Parts) -> V,
@@ -52,13 +56,13 @@ impl<V: Ord + Debug + Clone + Send + 'static> Model<V> {
         let backward = forward.iter().rev().copied().collect();
         for order in [forward, backward] {
             let (seen, executions) = (Arc::clone(&seen), Arc::clone(&executions));
-            let (size, mapping, roles, judge) = (self.size, self.mapping, self.roles, self.judge);
+            let (ring, before, roles, judge) = (self.ring, self.before, self.roles, self.judge);
             let mut builder = loom::model::Builder::new();
             builder.preemption_bound = Some(bound(self.preemptions));
             builder.max_branches = 20_000;
             builder.check(move || {
                 executions.fetch_add(1, Ordering::Relaxed);
-                let outcome = judge(run(size, mapping, roles, &order));
+                let outcome = judge(run(ring, before, roles, &order));
                 seen.lock().unwrap().insert(outcome);
             });
         }
@@ -77,12 +81,12 @@ impl<V: Ord + Debug + Clone + Send + 'static> Model<V> {
     }
 }
 
-fn run(size: usize, mapping: Mapping, roles: &'static [Role], order: &[usize]) -> Parts {
-    let geometry = Geometry::new(size, 8, mapping, PageOffset::FromRing).unwrap();
+fn run(ring: Geometry, before: fn(&Stage), roles: &'static [Role], order: &[usize]) -> Parts {
     // Positions start one lap before they wrap, so that models which fill the ring cross zero.
-    let memory = Modelled::new(geometry, 0usize.wrapping_sub(size));
+    let memory = Modelled::new(ring, 0usize.wrapping_sub(ring.size()));
     let producer = Producer::new(memory.clone(), memory.clone()).unwrap();
     let stage = loom::sync::Arc::new(Stage { memory, producer, bell: Notify::new() });
+    before(&stage);
     let mut running: Vec<_> = order
         .iter()
         .map(|index| {
@@ -93,9 +97,17 @@ fn run(size: usize, mapping: Mapping, roles: &'static [Role], order: &[usize]) -
     running.sort_by_key(|(index, _)| *index);
     let parts = running.into_iter().map(|(_, role)| role.join().unwrap()).collect();
     // On a thread of its own as well: what the creating thread has seen is no rule for others.
-    let rest = thread::spawn(move || read(&stage.memory, usize::MAX)).join().unwrap();
-    (parts, rest)
+    let rest =
+        thread::spawn(move || if ring.overwrites() { vec![] } else { read(&stage.memory, usize::MAX) });
+    (parts, rest.join().unwrap())
 }
+
+/// A mirrored ring of `size` bytes in pages of eight.
+fn mirrored(size: usize) -> Geometry {
+    Geometry::new(size, 8, Mapping::Mirrored, PageOffset::FromRing).unwrap()
+}
+
+fn nothing(_: &Stage) {}
 
 /// `LOOM_MAX_PREEMPTIONS` raises a model's bound; below its own, not all outcomes would be seen.
 fn bound(least: usize) -> usize {
@@ -132,7 +144,7 @@ fn first_byte(consumer: &mut Consumer<Modelled>) -> Result<u8, Stopped> {
     match consumer.next_record() {
         Ok(record) => {
             let mut bytes = [0; 8];
-            assert_eq!(record.copy_to(&mut bytes), 8);
+            assert!(record.copy_to(&mut bytes) <= 8);
             Ok(bytes[0])
         }
         Err(stopped @ (Stopped::Empty | Stopped::Busy)) => Err(stopped),
@@ -172,8 +184,8 @@ fn assert_nothing_lost(produced: &[&[u8]], consumed: &[&[u8]]) {
 fn one_producer_laps_the_ring() {
     Model {
         name: "one exclusive producer, three records through a ring that holds one",
-        size: 32,
-        mapping: Mapping::Mirrored,
+        ring: mirrored(32),
+        before: nothing,
         preemptions: 6,
         roles: &[
             |stage| {
@@ -206,8 +218,8 @@ fn one_producer_laps_the_ring() {
 fn two_producers_and_a_consumer() {
     Model {
         name: "two producers, one record each",
-        size: 64,
-        mapping: Mapping::Mirrored,
+        ring: mirrored(64),
+        before: nothing,
         preemptions: 2,
         roles: &[|stage| output(stage, 1), |stage| output(stage, 2), |stage| read(&stage.memory, 2)],
         judge: |(parts, rest)| {
@@ -231,8 +243,8 @@ fn two_producers_and_a_consumer() {
 fn two_producers_lap_the_ring() {
     Model {
         name: "two producers, two records and one, a ring that holds one",
-        size: 32,
-        mapping: Mapping::Mirrored,
+        ring: mirrored(32),
+        before: nothing,
         preemptions: 2,
         roles: &[
             |stage| [output(stage, 1), output(stage, 2)].concat(),
@@ -253,8 +265,8 @@ fn two_producers_lap_the_ring() {
 fn a_sleeping_consumer_is_woken_by_one_producer() {
     Model {
         name: "wakeup, one exclusive producer",
-        size: 64,
-        mapping: Mapping::Mirrored,
+        ring: mirrored(64),
+        before: nothing,
         preemptions: 3,
         roles: &[
             |stage| {
@@ -281,8 +293,8 @@ fn a_sleeping_consumer_is_woken_by_one_producer() {
 fn a_sleeping_consumer_is_woken_by_two_producers() {
     Model {
         name: "wakeup, two producers",
-        size: 64,
-        mapping: Mapping::Mirrored,
+        ring: mirrored(64),
+        before: nothing,
         preemptions: 2,
         roles: &[|stage| output(stage, 1), |stage| output(stage, 2), |stage| wait_for(stage, 2)],
         judge: |(parts, rest)| {
@@ -298,8 +310,8 @@ fn a_sleeping_consumer_is_woken_by_two_producers() {
 fn a_dropped_reservation_leaves_its_wakeup_to_the_next_commit() {
     Model {
         name: "wakeup owed by a drop",
-        size: 64,
-        mapping: Mapping::Mirrored,
+        ring: mirrored(64),
+        before: nothing,
         preemptions: 3,
         roles: &[
             |stage| {
@@ -321,8 +333,8 @@ fn a_dropped_reservation_leaves_its_wakeup_to_the_next_commit() {
 fn a_flat_ring_skips_its_end() {
     Model {
         name: "flat ring, filler before the third record, sleeping consumer",
-        size: 64,
-        mapping: Mapping::Flat,
+        ring: Geometry::new(64, 8, Mapping::Flat, PageOffset::FromRing).unwrap(),
+        before: nothing,
         preemptions: 2,
         roles: &[
             |stage| {
@@ -338,22 +350,7 @@ fn a_flat_ring_skips_its_end() {
                 }
                 done
             },
-            |stage| {
-                let mut consumer = Consumer::new(stage.memory.clone()).unwrap();
-                let mut values = vec![];
-                while values.len() < 2 {
-                    match consumer.next_record() {
-                        Ok(record) => {
-                            let mut bytes = [0; 8];
-                            record.copy_to(&mut bytes);
-                            values.push(bytes[0]);
-                        }
-                        Err(Stopped::Empty | Stopped::Busy) => stage.bell.wait(),
-                        Err(stopped) => panic!("the consumer found {stopped}"),
-                    }
-                }
-                values
-            },
+            |stage| wait_for(stage, 2),
         ],
         judge: |(parts, rest)| {
             assert!(parts[0].starts_with(&[1, 2]));
@@ -363,4 +360,294 @@ fn a_flat_ring_skips_its_end() {
         expected: vec![2, 3],
     }
     .explore();
+}
+
+#[test]
+fn three_producers() {
+    Model {
+        name: "three producers, one record each",
+        ring: mirrored(64),
+        before: nothing,
+        preemptions: 1,
+        roles: &[|stage| output(stage, 1), |stage| output(stage, 2), |stage| output(stage, 3)],
+        judge: |(parts, rest)| {
+            assert_nothing_lost(&[&parts[0], &parts[1], &parts[2]], &[&rest]);
+            rest
+        },
+        expected: vec![
+            vec![1, 2, 3],
+            vec![1, 3, 2],
+            vec![2, 1, 3],
+            vec![2, 3, 1],
+            vec![3, 1, 2],
+            vec![3, 2, 1],
+        ],
+    }
+    .explore();
+}
+
+#[test]
+fn a_batch_gives_space_back_after_each_record_or_at_the_end() {
+    Model {
+        name: "one producer, a consumer that drains",
+        ring: mirrored(32),
+        before: nothing,
+        preemptions: 5,
+        roles: &[
+            |stage| [output(stage, 1), output(stage, 2)].concat(),
+            |stage| {
+                let mut consumer = Consumer::new(stage.memory.clone()).unwrap().with_release(0);
+                let mut values = vec![];
+                let drained = consumer.drain(2, |payload| {
+                    let mut bytes = [0; 8];
+                    payload.copy_to(&mut bytes);
+                    values.push(bytes[0]);
+                    ControlFlow::Continue(())
+                });
+                assert_eq!(drained.records, values.len());
+                assert!(matches!(drained.stopped, Stopped::Empty | Stopped::Busy | Stopped::Limit));
+                values
+            },
+        ],
+        judge: |(parts, rest)| {
+            assert_nothing_lost(&[&parts[0]], &[&parts[1], &rest]);
+            (parts[0].clone(), parts[1].len())
+        },
+        expected: vec![(vec![1], 0), (vec![1], 1), (vec![1, 2], 1)],
+    }
+    .explore();
+}
+
+/// A consumer that claims to be where it is not must not let two producers into the same bytes: loom reports the race if it does.
+#[test]
+fn pending_pos_keeps_producers_apart_under_a_lying_consumer() {
+    Model {
+        name: "two producers whose records overlap in the next lap, lying consumer",
+        ring: mirrored(64),
+        before: |stage| lie(stage, 40),
+        preemptions: 3,
+        roles: &[|stage| output_long(stage, 1), |stage| output_long(stage, 2)],
+        judge: |(parts, _)| (parts[0].len(), parts[1].len()),
+        // Not both refused; both go in when one is committed before the other comes.
+        expected: vec![(1, 1), (1, 0), (0, 1)],
+    }
+    .explore();
+}
+
+#[test]
+fn pending_pos_is_good_for_those_who_did_not_advance_it() {
+    Model {
+        name: "one producer advances pending_pos for another, lying consumer",
+        ring: mirrored(64),
+        before: |stage| lie(stage, 40),
+        preemptions: 2,
+        roles: &[
+            |stage| output_long(stage, 1),
+            // As long as the ring: advances `pending_pos`, then is refused.
+            |stage| stage.producer.reserve(56).map_or(vec![], |_| vec![9]),
+            |stage| output_long(stage, 2),
+        ],
+        judge: |(parts, _)| {
+            assert_eq!(parts[1].len(), 0);
+            (parts[0].len(), parts[2].len())
+        },
+        expected: vec![(1, 1), (1, 0), (0, 1)],
+    }
+    .explore();
+}
+
+/// The walk over committed records reads headers of this lap only.
+#[test]
+fn pending_pos_does_not_trust_the_header_of_the_lap_before() {
+    Model {
+        name: "pending_pos walks where a shorter record stood a lap ago",
+        ring: mirrored(64),
+        before: |stage| {
+            for payload in [&[7; 8][..], &[7; 40]] {
+                let _ = stage.producer.output(payload, SubmitFlags::NO_WAKEUP).unwrap();
+                assert_eq!(read(&stage.memory, usize::MAX).len(), 1);
+            }
+        },
+        preemptions: 3,
+        roles: &[
+            |stage| {
+                let mut reservation = stage.producer.reserve(24).unwrap();
+                reservation.write(0, &[1; 24]).unwrap();
+                ring(stage, reservation.submit(SubmitFlags::empty()));
+                vec![1]
+            },
+            |stage| {
+                let _ = stage.producer.reserve(56);
+                let pending = stage.memory.pending_position().load(sites::QUERY);
+                vec![u8::try_from(pending).unwrap()]
+            },
+        ],
+        // The record starts at 0 (a lap after the start) and ends at 32.
+        judge: |(parts, _)| parts[1][0],
+        expected: vec![0, 32],
+    }
+    .explore();
+}
+
+#[test]
+fn an_estimate_is_never_negative() {
+    Model {
+        name: "query beside a producer and a consumer",
+        ring: mirrored(64),
+        before: nothing,
+        preemptions: 3,
+        roles: &[
+            |stage| output(stage, 1),
+            |stage| read(&stage.memory, 1),
+            |stage| vec![u8::try_from(stage.producer.query(Query::AvailableData)).unwrap()],
+        ],
+        judge: |(parts, _)| parts[2][0],
+        expected: vec![0, 16],
+    }
+    .explore();
+}
+
+#[test]
+fn a_byte_watermark_leaves_nobody_asleep() {
+    Model {
+        name: "byte watermark of two records, two producers",
+        ring: mirrored(64),
+        before: nothing,
+        preemptions: 2,
+        roles: &[
+            |stage| output_at(stage, 1, Watermark::Bytes(32)),
+            |stage| output_at(stage, 2, Watermark::Bytes(32)),
+            wait_for_any,
+        ],
+        judge: |(parts, rest)| {
+            assert_nothing_lost(&[&parts[0], &parts[1]], &[&parts[2], &rest]);
+            parts[2].clone()
+        },
+        // One alone is less than the watermark: it is found by a consumer that looks, and wakes none.
+        expected: vec![vec![1], vec![2], vec![1, 2], vec![2, 1]],
+    }
+    .explore();
+}
+
+#[test]
+fn a_record_watermark_leaves_nobody_asleep() {
+    Model {
+        name: "record watermark of two, two producers",
+        ring: mirrored(64),
+        before: nothing,
+        preemptions: 2,
+        roles: &[
+            |stage| output_at(stage, 1, Watermark::Records(2)),
+            |stage| output_at(stage, 2, Watermark::Records(2)),
+            wait_for_any,
+        ],
+        judge: |(parts, rest)| {
+            assert_nothing_lost(&[&parts[0], &parts[1]], &[&parts[2], &rest]);
+            parts[2].clone()
+        },
+        // One alone is less than the watermark: it is found by a consumer that looks, and wakes none.
+        expected: vec![vec![1], vec![2], vec![1, 2], vec![2, 1]],
+    }
+    .explore();
+}
+
+#[test]
+fn a_reader_that_is_lapped_gives_no_torn_record() {
+    Model {
+        name: "overwriting ring that holds two records, three produced, a reader",
+        ring: mirrored(64).overwriting(),
+        before: nothing,
+        preemptions: 3,
+        roles: &[
+            |stage| {
+                let mut producer = ExclusiveProducer::new(stage.memory.clone()).unwrap();
+                (1..=3)
+                    .filter(|value| producer.output(&[*value; 16], SubmitFlags::NO_WAKEUP).is_ok())
+                    .collect()
+            },
+            |stage| read_overwriting(stage, 2),
+        ],
+        judge: |(parts, _)| {
+            assert_eq!(parts[0], [1, 2, 3], "an overwriting ring refuses nothing");
+            parts[1].clone()
+        },
+        // The third one overwrites the first; nothing overwrites the second.
+        expected: vec![vec![], vec![1], vec![1, 2], vec![2], vec![2, 3]],
+    }
+    .explore();
+}
+
+#[test]
+fn two_producers_overwrite_under_a_reader() {
+    Model {
+        name: "overwriting ring that holds two records, two producers, a reader",
+        ring: mirrored(64).overwriting(),
+        before: |stage| {
+            for value in [8, 9] {
+                let _ = stage.producer.output(&[value; 16], SubmitFlags::NO_WAKEUP).unwrap();
+            }
+        },
+        preemptions: 1,
+        roles: &[
+            |stage| output_pair(stage, 1),
+            |stage| output_pair(stage, 2),
+            |stage| read_overwriting(stage, 1),
+        ],
+        judge: |(parts, _)| parts[2].clone(),
+        // None when both old ones are gone and the first new one is busy.
+        expected: vec![vec![], vec![8], vec![9], vec![1], vec![2]],
+    }
+    .explore();
+}
+
+/// Puts `consumer_pos` where the consumer never was.
+fn lie(stage: &Stage, ahead: usize) {
+    let position = stage.memory.consumer_position();
+    position.store(position.load(sites::SETUP).wrapping_add(ahead), sites::SETUP);
+}
+
+/// All that can be read once there is anything; sleeps as long as there is nothing.
+fn wait_for_any(stage: &Stage) -> Vec<u8> {
+    loop {
+        let values = read(&stage.memory, usize::MAX);
+        if !values.is_empty() {
+            return values;
+        }
+        stage.bell.wait();
+    }
+}
+
+/// A record of 40 bytes.
+fn output_long(stage: &Stage, value: u8) -> Vec<u8> {
+    stage.producer.output(&[value; 32], SubmitFlags::NO_WAKEUP).map_or(vec![], |_| vec![value])
+}
+
+/// A record of 24 bytes, whose payload spans two slots, so that it can be torn.
+fn output_pair(stage: &Stage, value: u8) -> Vec<u8> {
+    stage.producer.output(&[value; 16], SubmitFlags::NO_WAKEUP).map_or(vec![], |_| vec![value])
+}
+
+fn output_at(stage: &Stage, value: u8, watermark: Watermark) -> Vec<u8> {
+    let mut reservation = stage.producer.reserve_at(8, watermark).unwrap();
+    reservation.write(0, &[value; 8]).unwrap();
+    ring(stage, reservation.submit(SubmitFlags::empty()));
+    vec![value]
+}
+
+/// Up to `limit` records of an overwriting ring; panics when one is torn.
+fn read_overwriting(stage: &Stage, limit: usize) -> Vec<u8> {
+    let mut reader = OverwriteReader::new(stage.memory.clone()).unwrap();
+    let mut values = vec![];
+    while values.len() < limit {
+        let mut bytes = [0; 16];
+        match reader.next_record(&mut bytes) {
+            Ok(copied) => {
+                assert_eq!((copied.payload_len, bytes), (16, [bytes[0]; 16]), "torn");
+                values.push(bytes[0]);
+            }
+            Err(Stopped::Empty | Stopped::Busy) => break,
+            Err(stopped) => panic!("the reader found {stopped}"),
+        }
+    }
+    values
 }

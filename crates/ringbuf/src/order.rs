@@ -99,16 +99,17 @@ sites! {
 
     // ---- overwriting ----
 
-    /// Producer loads `overwrite_pos`. Partner: [`OVERWRITE_ADVANCE`]: records below are given up, their headers may be gone.
-    OVERWRITE_LOAD = Acquire;
+    /// Producer loads `overwrite_pos`. What it reads behind it, it knows from [`PENDING_LOAD`]; an old value fails the compare-exchange.
+    OVERWRITE_LOAD = Relaxed;
     /// Producer loads a length word it is about to overwrite. Committed records only, seen through [`PENDING_LOAD`].
     OVERWRITE_LENGTH = Relaxed;
-    /// Producer advances `overwrite_pos` by compare-exchange. Partners: [`OVERWRITE_LOAD`], [`READER_OVERWRITE`].
+    /// Producer advances `overwrite_pos` by compare-exchange. Partner: [`READER_OVERWRITE`].
     OVERWRITE_ADVANCE = Release;
     /// Between advancing `overwrite_pos` and writing over what it gave up. Partner: [`FENCE_COPIED`]: a reader that copied new bytes sees the new
     /// position.
     FENCE_OVERWRITING = Release;
-    /// Reader of an overwriting ring loads `overwrite_pos` before a record. Partner: [`OVERWRITE_ADVANCE`].
+    /// Reader of an overwriting ring loads `overwrite_pos` before a record. Partner: [`OVERWRITE_ADVANCE`]: the `producer_pos` it loads next is not
+    /// behind it.
     READER_OVERWRITE = Acquire;
     /// Between copying a record and looking whether it was overwritten meanwhile. Partner: [`FENCE_OVERWRITING`].
     FENCE_COPIED = Acquire;
@@ -128,7 +129,7 @@ sites! {
 
     // ---- anyone ----
 
-    /// Loads of positions for a report: an estimate, as in Linux.
+    /// Loads of positions for a report, oldest first. Partners: [`CONSUMER_RELEASE`], [`OVERWRITE_ADVANCE`]: what is loaded next is not behind.
     QUERY = Acquire;
     /// First loads and stores while the ring has one owner.
     SETUP = Relaxed;

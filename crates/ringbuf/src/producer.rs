@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! reserve(len):
-//!   read consumer_pos, then advance pending_pos over committed records
-//!   claim [start, end) by compare-exchange on the private reserve position
+//!   start = the private reserve position
+//!   read consumer_pos, advance pending_pos over committed records; from both to `end` there must be less than a lap
+//!   claim [start, end) by compare-exchange on the reserve position, or begin again
 //!   write the header, busy
 //!   publish(start, end)
 //!
@@ -81,8 +82,22 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     ///
     /// # Errors
     /// Why there is none; nothing has changed then but `pending_pos`, which Linux moves on a refusal too.
+    #[inline]
     pub fn reserve(&self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
-        self.claim(length).map_err(|error| tally::refused(self.memory.private(), error))
+        self.reserve_at(length, self.habits.watermark)
+    }
+
+    /// Reserves space for a record that wakes by a watermark of its own.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub fn reserve_at(
+        &self,
+        length: usize,
+        watermark: Watermark,
+    ) -> Result<Reservation<'_, M>, ReserveError> {
+        self.claim(length, Habits { watermark, ..self.habits })
+            .map_err(|error| tally::refused(self.memory.private(), error))
     }
 
     /// Copies `payload` into a record of its own and submits it.
@@ -110,16 +125,20 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         &self.memory
     }
 
-    fn claim(&self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
+    fn claim(&self, length: usize, habits: Habits) -> Result<Reservation<'_, M>, ReserveError> {
         let geometry = self.memory.geometry();
         let (header, total) = space::admissible(&geometry, length)?;
         loop {
-            // In this order: each may only be older than the next, which makes space look smaller, never larger.
+            let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
             let consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
             let pending = self.advance_pending();
-            let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
             let filler = space::filler(&geometry, start, total);
-            let end = space::admit(&geometry, start, filler.wrapping_add(total), pending, consumer)?;
+            let end = match space::admit(&geometry, start, filler.wrapping_add(total), pending, consumer) {
+                Ok(end) => end,
+                // What was read last may belong to a later start, and look like no space at all: a refusal counts only while `start` does.
+                Err(_) if self.publication.reserve_position().load(sites::RESERVE_START) != start => continue,
+                Err(error) => return Err(error),
+            };
             let claimed =
                 self.publication.reserve_position().compare_exchange_weak(start, end, sites::RESERVE_CLAIM);
             if claimed.is_err() {
@@ -134,23 +153,25 @@ impl<M: Memory, P: Publication> Producer<M, P> {
             let mut claim = Claim::new(record, length);
             self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
             self.publish(record, end);
-            return Ok(Reservation::new(&self.memory, claim, start, self.habits));
+            return Ok(Reservation::new(&self.memory, claim, start, habits));
         }
     }
 
     /// Moves `pending_pos` over committed records and gives it.
     fn advance_pending(&self) -> usize {
         let position = self.memory.pending_position();
-        let pending = position.load(sites::PENDING_LOAD);
-        let end = self.memory.producer_position().load(sites::PENDING_END);
-        let reached = space::committed_until(&self.memory, pending, end);
-        if reached == pending {
-            return pending;
-        }
-        match position.compare_exchange_weak(pending, reached, sites::PENDING_ADVANCE) {
-            Ok(_) => reached,
-            // Somebody else advanced it. What it was when we came is older, and old is safe.
-            Err(_) => pending,
+        let mut pending = position.load(sites::PENDING_LOAD);
+        loop {
+            let end = self.memory.producer_position().load(sites::PENDING_END);
+            let reached = space::committed_until(&self.memory, pending, end);
+            if reached == pending {
+                return pending;
+            }
+            match position.compare_exchange_weak(pending, reached, sites::PENDING_ADVANCE) {
+                Ok(_) => return reached,
+                // Somebody else advanced it, perhaps less far: what we found may rest on headers of another lap.
+                Err(_) => pending = position.load(sites::PENDING_LOAD),
+            }
         }
     }
 
