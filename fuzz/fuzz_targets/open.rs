@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => {
             black_box(format!("{error} {error:?}"));
             return;
-        },
+        }
     };
     black_box(file.license());
     for program in file.programs().chain(file.subprograms()) {

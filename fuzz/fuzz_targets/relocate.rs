@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
                 let mut buffer = vec![Instruction::default(); 4096];
                 assert!(file.relocate(program, reference, &mut buffer).is_err(), "{error}");
                 continue;
-            },
+            }
         };
         assert!(length >= program.len(), "linking only appends");
         // Each subprogram is appended once: the whole file bounds the result.
@@ -36,7 +36,10 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(linked.len(), length, "linking takes what it said it would");
         }
         if let Some(short) = length.checked_sub(1) {
-            assert!(file.relocate(program, reference, &mut buffer[..short]).is_err(), "too short a buffer is refused");
+            assert!(
+                file.relocate(program, reference, &mut buffer[..short]).is_err(),
+                "too short a buffer is refused"
+            );
         }
     }
 });

@@ -1,2 +1,92 @@
-//! tool
-fn main() {}
+//! The project's commands: `cargo xtask VERB`.
+//!
+//! A verb is thin: it says what it needs, runs what a person would type (and prints it), stops at the first failure with
+//! what to do next, and says at the end what has been shown. Where a verb cannot run because the machine lacks something
+//! it says `skipped:` and why; with `CI` set in the environment that is a failure, because nobody reads the log of a
+//! green run.
+
+mod ci;
+mod fuzz;
+mod kernel;
+mod mutants;
+mod programs;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use ci::Stage;
+use step::Outcome;
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Ci { skip, seconds } => ci::run(&skip, seconds),
+        Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Verb::Kernel => kernel::run(),
+        Verb::Loom { package, preemptions } => test::loom(package.as_deref(), preemptions),
+        Verb::Mutants { package } => mutants::run(package.as_deref()),
+        Verb::Programs { write } => programs::run(write),
+        Verb::Test => test::run(),
+    };
+    match result.and_then(Outcome::settle) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The project's commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Everything that must hold before a change is taken: fmt, clippy, docs, test, programs, kernel, fuzz
+    Ci {
+        /// Stages to leave out (because they have just been run)
+        #[arg(long, value_name = "STAGE", num_args = 1.., value_delimiter = ',')]
+        skip: Vec<Stage>,
+        /// Seconds for each fuzz target
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+    },
+    /// Fuzz one target, or all of them in turn (needs nightly and cargo-fuzz)
+    Fuzz {
+        /// Name of a target in fuzz/fuzz_targets
+        target: Option<String>,
+        /// Seconds for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Compare our answers with libbpf's (needs the headers of libelf and zlib)
+    Kernel,
+    /// Explore the concurrency models further than `test` does
+    Loom {
+        /// Package whose models to run; all that have some, if none is given
+        package: Option<String>,
+        /// Preemptions in a schedule, at most; a model's own bound holds where it is higher
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        preemptions: u32,
+    },
+    /// Weaken one memory ordering after the other: some concurrency model must notice each
+    Mutants {
+        /// Package whose orderings to weaken; all that have models, if none is given
+        package: Option<String>,
+    },
+    /// Rebuild the BPF programs of crates/cli/programs and compare them with the committed objects (needs clang)
+    Programs {
+        /// Replace the committed objects by what their sources give
+        #[arg(long)]
+        write: bool,
+    },
+    /// Everything that needs nothing but cargo: unit, integration and doc tests, bounded concurrency models
+    Test,
+}

@@ -35,17 +35,19 @@ pub enum Package {
     Clang,
 }
 
-/// Our own objects: those of the tool and those of the crates' tests.
-///
-/// # Panics
-///
-/// Never; what cannot be read is left out.
+/// Our own objects: [the tool's](tool_programs) and those of the crates' tests.
 #[must_use]
 pub fn own() -> Vec<Sample> {
-    let crates = crates_directory();
-    let mut folders = vec![crates.join("cli/programs")];
-    folders.extend(entries(&crates).into_iter().map(|path| path.join("tests/objects")));
-    folders.iter().flat_map(|folder| object_files(folder)).collect()
+    let folders = entries(&crates_directory()).into_iter().map(|path| path.join("tests/objects"));
+    let mut samples = tool_programs();
+    samples.extend(folders.flat_map(|folder| object_files(&folder)));
+    samples
+}
+
+/// The objects that come with the tool. They need nothing of a kernel but its maps and helpers.
+#[must_use]
+pub fn tool_programs() -> Vec<Sample> {
+    object_files(&crates_directory().join("cli/programs"))
 }
 
 /// The object files that `xdp-tools` installs; empty if it is not installed.
@@ -88,6 +90,18 @@ pub fn compiled() -> Result<Vec<Sample>, String> {
     let is_source =
         |path: &PathBuf| path.extension().is_some_and(|extension| extension == "c" || extension == "s");
     entries(&folder).into_iter().filter(is_source).map(|path| compile(&path)).collect()
+}
+
+/// The object made of one of `tests/sources`; nothing if there is no clang.
+///
+/// # Errors
+///
+/// What clang says of a source it does not take.
+pub fn source(name: &str) -> Result<Option<Sample>, String> {
+    if Command::new("clang").arg("--version").output().is_err() {
+        return Ok(None);
+    }
+    compile(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sources").join(name)).map(Some)
 }
 
 /// Says that a package is missing: as a note on a developer's machine, as a failure where `CI` is set.

@@ -2,12 +2,14 @@
 //!
 //! libbpf is the oracle ([`libbpf`]): whatever it says about an object, `ebpf-progtable` has to say too. The objects
 //! ([`corpus`]) are our own committed ones and, where the packages are installed, other people's: those that Debian's
-//! `xdp-tools` ships and those embedded in the binaries of `xdp-tools` and `libbpf-tools`. Both sides are brought to
+//! `xdp-tools` ships and those embedded in the binaries of `xdp-tools` and `libbpf-tools`. Special cases are compiled from
+//! `tests/sources` when the tests run, so that nobody has to believe a committed binary. Both sides are brought to
 //! plain rows ([`rows`]) and compared; a mismatch prints both lines.
 //!
 //! | test | question |
 //! |---|---|
 //! | `tests/table.rs` | the same programs and maps, in the same order, with the same attributes? |
+//! | `tests/names.rs` | does every section name stand for the same type, and every type have the same name? |
 //! | `tests/relocation.rs` | the same instructions, one by one, after linking? |
 //! | `tests/mutations.rs` | the same verdict on damaged objects, and the same table where both accept? |
 //! | `tests/inspect.rs` | does the tool's `inspect --json` say what libbpf says? |
@@ -16,8 +18,16 @@
 //! is printed as `skipped: …`; with `CI` set, a missing package is a failure.
 
 #[cfg(target_os = "linux")]
+pub mod bpf;
+#[cfg(target_os = "linux")]
 pub mod corpus;
 #[cfg(target_os = "linux")]
+pub mod kernel_ring;
+#[cfg(target_os = "linux")]
 pub mod libbpf;
+#[cfg(target_os = "linux")]
+pub mod pause;
+#[cfg(target_os = "linux")]
+pub mod ring_program;
 #[cfg(target_os = "linux")]
 pub mod rows;

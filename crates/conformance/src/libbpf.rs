@@ -74,6 +74,14 @@ impl Object {
         Self::from_raw(object)
     }
 
+    /// Whether libbpf took the object's types. It goes on without them if they are damaged and no map is made of them.
+    #[must_use]
+    pub fn has_types(&self) -> bool {
+        // SAFETY: the object is live.
+        let types = unsafe { sys::bpf_object__btf(self.object.as_ptr()) };
+        !types.is_null()
+    }
+
     /// What libbpf knows of the object.
     #[must_use]
     pub fn table(&self) -> Table {
@@ -83,16 +91,30 @@ impl Object {
         }
     }
 
-    /// Marks every program as one to be loaded.
+    /// Settles what an application would before it loads the object, so that linking is all that is left to go wrong: every
+    /// program is to be loaded and has a type, no map is pinned, and a map without a size that needs one has room for one
+    /// entry.
     ///
     /// # Errors
     ///
     /// `EINVAL` once the object was loaded.
-    pub fn autoload_everything(&mut self) -> Result<(), Errno> {
+    pub fn settle(&mut self) -> Result<(), Errno> {
         for program in self.programs() {
             // SAFETY: the program is one of this live object's.
-            let status = unsafe { sys::bpf_program__set_autoload(program.0, true) };
-            check(status)?;
+            check(unsafe { sys::bpf_program__set_autoload(program.0, true) })?;
+            if program.row().kind == sys::BPF_PROG_TYPE_UNSPEC {
+                // SAFETY: as above.
+                check(unsafe { sys::bpf_program__set_type(program.0, sys::BPF_PROG_TYPE_SOCKET_FILTER) })?;
+            }
+        }
+        for map in self.maps() {
+            // SAFETY: the map is one of this live object's, no path is a null pointer.
+            check(unsafe { sys::bpf_map__set_pin_path(map.0.cast_mut(), std::ptr::null()) })?;
+            let row = map.row();
+            if row.max_entries == 0 && SIZED.contains(&row.kind) {
+                // SAFETY: the map is one of this live object's.
+                check(unsafe { sys::bpf_map__set_max_entries(map.0.cast_mut(), 1) })?;
+            }
         }
         Ok(())
     }
@@ -168,12 +190,33 @@ impl Drop for Object {
     }
 }
 
-/// The number of processors libbpf would size a per-processor map by.
+/// Program type and expected attach type that a section's name stands for; nothing if it stands for none.
 #[must_use]
-pub fn possible_cpus() -> u32 {
-    // SAFETY: no arguments and no preconditions.
-    let count = unsafe { sys::libbpf_num_possible_cpus() };
-    u32::try_from(count).unwrap_or(1)
+pub fn section_kind(section: &str) -> Option<(u32, u32)> {
+    quieten();
+    let section = CString::new(section).ok()?;
+    let (mut kind, mut attach) = (0, 0);
+    // SAFETY: the name is NUL-terminated and outlives the call; the two numbers are written to.
+    let status = unsafe { sys::libbpf_prog_type_by_name(section.as_ptr(), &raw mut kind, &raw mut attach) };
+    (status >= 0).then_some((kind, attach))
+}
+
+/// libbpf's name for a program type, if it has one.
+#[must_use]
+pub fn program_type_name(kind: u32) -> Option<String> {
+    // SAFETY: any number may be asked for.
+    let name = unsafe { sys::libbpf_bpf_prog_type_str(kind) };
+    // SAFETY: the name is null or a NUL-terminated constant.
+    (!name.is_null()).then(|| unsafe { owned(name) })
+}
+
+/// libbpf's name for a map type, if it has one.
+#[must_use]
+pub fn map_type_name(kind: u32) -> Option<String> {
+    // SAFETY: any number may be asked for.
+    let name = unsafe { sys::libbpf_bpf_map_type_str(kind) };
+    // SAFETY: the name is null or a NUL-terminated constant.
+    (!name.is_null()).then(|| unsafe { owned(name) })
 }
 
 impl fmt::Display for Errno {
@@ -310,7 +353,7 @@ fn last_errno() -> Errno {
 }
 
 /// Takes libbpf's messages away, unless they were asked for.
-fn quieten() {
+pub(crate) fn quieten() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if std::env::var_os("EBPF_CONFORMANCE_LOG").is_none() {
@@ -321,3 +364,17 @@ fn quieten() {
 }
 
 const EINVAL: i32 = 22;
+
+/// Types of maps whose size applications often set themselves.
+const SIZED: [u32; 10] = [
+    sys::BPF_MAP_TYPE_HASH,
+    sys::BPF_MAP_TYPE_ARRAY,
+    sys::BPF_MAP_TYPE_PERCPU_HASH,
+    sys::BPF_MAP_TYPE_PERCPU_ARRAY,
+    sys::BPF_MAP_TYPE_STACK_TRACE,
+    sys::BPF_MAP_TYPE_CGROUP_ARRAY,
+    sys::BPF_MAP_TYPE_LRU_HASH,
+    sys::BPF_MAP_TYPE_DEVMAP,
+    sys::BPF_MAP_TYPE_CPUMAP,
+    sys::BPF_MAP_TYPE_RINGBUF,
+];

@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ebpf_progtable::{Map, ObjectFile, OpenError, Options, Program};
-
-use crate::libbpf::possible_cpus;
+use ebpf_progtable::{Instruction, Map, ObjectFile, OpenError, Program, RelocateError};
 
 /// Room for the largest object in the corpus.
 pub type File<'data> = ObjectFile<'data, 512, 128>;
@@ -69,10 +67,7 @@ pub struct MapRow {
 ///
 /// As [`ObjectFile::open`].
 pub fn open<'data>(file_name: &'data str, bytes: &'data [u8]) -> Result<File<'data>, OpenError> {
-    let mut options = Options::default();
-    options.name = file_name;
-    options.possible_cpus = possible_cpus();
-    File::open_with(bytes, options)
+    File::open_named(file_name, bytes)
 }
 
 /// What we know of an object.
@@ -82,6 +77,25 @@ pub fn table(file: &File<'_>) -> Table {
         programs: file.programs().map(program_row).collect(),
         maps: file.maps().iter().map(map_row).collect(),
     }
+}
+
+/// Takes the flag `BPF_F_MMAPABLE` from the maps of data sections.
+pub fn forget_mappable(table: &mut Table) {
+    const BPF_F_MMAPABLE: u32 = 1 << 10;
+    for map in table.maps.iter_mut().filter(|map| map.internal) {
+        map.flags &= !BPF_F_MMAPABLE;
+    }
+}
+
+/// Whether the tables hold the same maps and the same programs, but the programs in another order.
+#[must_use]
+pub fn reordered(ours: &Table, libbpf: &Table) -> bool {
+    let sorted = |table: &Table| -> Table {
+        let mut table = table.clone();
+        table.programs.sort_by_key(|row| (row.name.clone(), row.section.clone(), row.instructions));
+        table
+    };
+    !differences(ours, libbpf).is_empty() && differences(&sorted(ours), &sorted(libbpf)).is_empty()
 }
 
 /// Every difference, one line for each side; empty if there is none.
@@ -96,8 +110,26 @@ pub fn differences(ours: &Table, libbpf: &Table) -> String {
     text
 }
 
+/// Links every program there is, whether it is to be loaded or not, and throws the result away.
+///
+/// # Errors
+///
+/// The first program that cannot be linked.
+pub fn link(file: &File<'_>) -> Result<(), RelocateError> {
+    for program in file.programs() {
+        let mut buffer = vec![Instruction::default(); file.linked_len(program)?];
+        file.relocate(program, |_| 0, &mut buffer)?;
+    }
+    Ok(())
+}
+
 impl MapRow {
     fn normalised(mut self) -> Self {
+        const STRUCT_OPS: u32 = 26;
+        // libbpf keeps a copy of the kernel's structure there, with addresses of its own process in it.
+        if self.kind == STRUCT_OPS {
+            self.initial_value = None;
+        }
         self.initial_value = self.initial_value.filter(|value| value.iter().any(|byte| *byte != 0));
         self
     }
@@ -152,7 +184,7 @@ fn map_row(map: &Map<'_>) -> MapRow {
         max_entries: map.max_entries(),
         flags: map.flags(),
         extra: map.extra(),
-        pinned: false,
+        pinned: map.is_pinned_by_name(),
         internal: map.is_internal(),
         initial_value: map.initial_value().map(<[u8]>::to_vec),
     }

@@ -2,39 +2,34 @@
 
 use core::fmt;
 
-use ebpf_progtable::RelocateError;
+use ebpf_progtable::{Label, RelocateError};
 
 /// Loading failed. Everything that had been created before is undone already, last first.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum LoadError<'o, E> {
+pub enum LoadError<E> {
     /// The object was loaded before, or is being loaded by another thread: an object is loaded once, as with libbpf.
     AlreadyLoaded,
     /// The platform refused to create a map.
     CreateMap {
         /// The map's name.
-        map: &'o str,
+        map: Label,
         /// The platform's reason.
         source: E,
     },
     /// The platform refused a program.
     LoadProgram {
         /// The program's name.
-        program: &'o str,
+        program: Label,
         /// The platform's reason.
         source: E,
     },
-    /// A program could not be linked: no platform was asked.
-    Relocate {
-        /// The program's name.
-        program: &'o str,
-        /// What stood in the way.
-        source: RelocateError,
-    },
+    /// A program could not be linked: the platform was not asked about it. The error names the program.
+    Relocate(RelocateError),
     /// The scratch buffer is too short for a program; see [`Object::scratch_len`](crate::Object::scratch_len).
     ScratchTooShort {
         /// The program that does not fit.
-        program: &'o str,
+        program: Label,
         /// Instructions it needs.
         needed: usize,
         /// Instructions the buffer holds.
@@ -42,25 +37,30 @@ pub enum LoadError<'o, E> {
     },
 }
 
-impl<E: fmt::Display> fmt::Display for LoadError<'_, E> {
+impl<E: fmt::Display> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlreadyLoaded => f.write_str("the object is loaded already: open it again to load it once more"),
+            Self::AlreadyLoaded => {
+                f.write_str("the object is loaded already: open it again to load it once more")
+            }
             Self::CreateMap { map, source } => write!(f, "creating map `{map}`: {source}"),
             Self::LoadProgram { program, source } => write!(f, "loading program `{program}`: {source}"),
-            Self::Relocate { program, source } => write!(f, "linking program `{program}`: {source}"),
+            Self::Relocate(source) => source.fmt(f),
             Self::ScratchTooShort { program, needed, given } => {
-                write!(f, "linking program `{program}`: it has {needed} instructions, the scratch buffer holds {given}")
+                write!(
+                    f,
+                    "linking program `{program}`: it has {needed} instructions, the scratch buffer holds {given}"
+                )
             }
         }
     }
 }
 
-impl<E: core::error::Error + 'static> core::error::Error for LoadError<'_, E> {
+impl<E: core::error::Error + 'static> core::error::Error for LoadError<E> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::CreateMap { source, .. } | Self::LoadProgram { source, .. } => Some(source),
-            Self::Relocate { source, .. } => Some(source),
+            Self::Relocate(source) => Some(source),
             Self::AlreadyLoaded | Self::ScratchTooShort { .. } => None,
         }
     }

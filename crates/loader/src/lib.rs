@@ -1,4 +1,76 @@
-//! Open, choose, load: composes the blocks of an eBPF runtime.
+//! Open, choose, load: composes the blocks of an eBPF runtime over a platform of yours.
+//!
+//! An object file holds programs and maps. Somebody has to create the maps, put references to them into the instructions of the programs
+//! that are wanted, hand these to whatever runs programs, and clean up when any of it fails. That somebody is this crate; *whatever runs programs* is
+//! a [`Platform`]: the machine in `ebpf-vm`, a kernel behind bpf(2), a driver, a mock in a test. The loader owns no policy: the platform
+//! creates and loads, the object says what there is, you say what is wanted.
+//!
+//! # Example: three programs, one wanted
+//!
+//! ```
+//! use core::cell::Cell;
+//! use ebpf_loader::{Instruction, MapSpec, Object, Platform, ProgramSpec};
+//!
+//! /// Counts what it is asked for.
+//! #[derive(Default)]
+//! struct Counting { maps: Cell<i32>, programs: Cell<usize> }
+//!
+//! impl Platform for Counting {
+//!     type Error = core::convert::Infallible;
+//!     type Map = i32;
+//!     type Program = usize;
+//!
+//!     fn create_map(&self, _: &MapSpec<'_>) -> Result<i32, Self::Error> {
+//!         self.maps.set(self.maps.get() + 1);
+//!         Ok(self.maps.get())
+//!     }
+//!     fn destroy_map(&self, _: i32) { self.maps.set(self.maps.get() - 1) }
+//!     fn map_reference(&self, map: &i32) -> i32 { *map }
+//!     fn load_program(&self, program: &ProgramSpec<'_>) -> Result<usize, Self::Error> {
+//!         self.programs.set(self.programs.get() + 1);
+//!         Ok(program.instructions.len())
+//!     }
+//!     fn unload_program(&self, _: usize) { self.programs.set(self.programs.get() - 1) }
+//! }
+//!
+//! let bytes = include_bytes!("../../progtable/tests/objects/choose.bpf.o");
+//! let object: Object = Object::open_named("choose.bpf.o", bytes)?;
+//! object.set_autoload("test_LRU_map", false)?;
+//! object.set_autoload("test_PUSH_POP_map", false)?;
+//!
+//! let platform = Counting::default();
+//! let mut scratch = [Instruction::default(); 64];
+//! let loaded = object.load(&platform, &mut scratch)?;
+//!
+//! assert!(loaded.program("test_maps").is_some());
+//! assert!(loaded.program("test_LRU_map").is_none());
+//! assert_eq!((platform.maps.get(), platform.programs.get()), (3, 1));
+//!
+//! drop(loaded);
+//! assert_eq!((platform.maps.get(), platform.programs.get()), (0, 0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # When not to use it
+//!
+//! * You want to look at an object, not to load it: `ebpf-progtable` alone does that.
+//! * Your programs are compiled into your program already relocated: hand them to the platform yourself.
+//! * You want programs attached, pinned or replaced: what that takes differs from platform to platform, and theirs is where it lives.
+//!
+//! # Guarantees
+//!
+//! * No allocation, no `unsafe`, no panic. The table of an [`Object`] lives where you put it; programs are linked one at a time in a buffer you give.
+//! * All or nothing. When a step fails, everything created before is given back to the platform, last first, each handle once, and the error
+//!   names the step and the map or program. Dropping a [`Loaded`] does the same.
+//! * A program that is off is neither linked nor shown to the platform.
+//! * Of several threads that load one object, one proceeds. A [`set_autoload`](Object::set_autoload) that returned `Ok` is honoured.
+//!
+//! Not guaranteed: anything about what the platform does with a map or program once it has it. Maps are created also when no chosen program refers to
+//! them, as libbpf does.
+//!
+//! # In interrupts
+//!
+//! The loader itself may be called anywhere; creating maps and loading programs rarely may. The platform's contract is the caller's.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -6,7 +78,10 @@ mod error;
 mod object;
 mod platform;
 
-pub use ebpf_progtable::{Instruction, Map, MapKind, ObjectFile, OpenError, Program, ProgramKind, RelocateError};
+pub use ebpf_progtable::{
+    Instruction, Label, Map, MapKind, ObjectFile, OpenError, Program, ProgramKind, RelocateError,
+    RelocateErrorKind,
+};
 pub use error::{AutoloadError, LoadError};
 pub use object::{Loaded, Object};
 pub use platform::{MapSpec, Platform, ProgramSpec};

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use ebpf_progtable::{Instruction, Map, ObjectFile, OpenError, Program, RelocateError};
+use ebpf_progtable::{Instruction, Label, Map, ObjectFile, OpenError, Program, RelocateError};
 use heapless::Vec;
 
 use crate::{AutoloadError, LoadError, MapSpec, Platform, ProgramSpec};
@@ -82,7 +82,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Object<'data, PROGRAMS, MA
         &'o self,
         platform: &'p P,
         scratch: &mut [Instruction],
-    ) -> Result<Loaded<'o, 'p, 'data, P, PROGRAMS, MAPS>, LoadError<'o, P::Error>> {
+    ) -> Result<Loaded<'o, 'p, 'data, P, PROGRAMS, MAPS>, LoadError<P::Error>> {
         self.file.freeze().map_err(|_| LoadError::AlreadyLoaded)?;
 
         // From here on `loaded` owns what the platform made; leaving early drops it, which is the undo.
@@ -90,7 +90,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Object<'data, PROGRAMS, MA
         for map in self.file.maps() {
             let created = platform
                 .create_map(&MapSpec::from_map(map))
-                .map_err(|source| LoadError::CreateMap { map: map.name(), source })?;
+                .map_err(|source| LoadError::CreateMap { map: Label::new(map.name()), source })?;
             // The table holds at most `MAPS` maps, so there is room; if ever not, the map is handed back, not lost.
             if let Err(created) = loaded.maps.push(created) {
                 platform.destroy_map(created);
@@ -116,7 +116,10 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> From<ObjectFile<'data, PRO
 
 impl<const PROGRAMS: usize, const MAPS: usize> fmt::Debug for Object<'_, PROGRAMS, MAPS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Object").field("programs", &self.programs().count()).field("maps", &self.file.maps().len()).finish()
+        f.debug_struct("Object")
+            .field("programs", &self.programs().count())
+            .field("maps", &self.file.maps().len())
+            .finish()
     }
 }
 
@@ -130,7 +133,9 @@ pub struct Loaded<'o, 'p, 'data, P: Platform, const PROGRAMS: usize = 64, const 
     programs: Vec<Option<P::Program>, PROGRAMS>,
 }
 
-impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize> Loaded<'o, '_, 'data, P, PROGRAMS, MAPS> {
+impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize>
+    Loaded<'o, '_, 'data, P, PROGRAMS, MAPS>
+{
     /// Every program of the table, with the platform's handle for those that were chosen.
     pub fn programs(&self) -> impl Iterator<Item = (&'o Program<'data>, Option<&P::Program>)> {
         self.object.programs().zip(self.programs.iter().map(Option::as_ref))
@@ -157,17 +162,18 @@ impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize> Loaded<'o
         &self,
         program: &'o Program<'data>,
         scratch: &mut [Instruction],
-    ) -> Result<P::Program, LoadError<'o, P::Error>> {
+    ) -> Result<P::Program, LoadError<P::Error>> {
         let file = &self.object.file;
-        let relocate_error = |source| LoadError::Relocate { program: program.name(), source };
-        let needed = file.linked_len(program).map_err(relocate_error)?;
+        let needed = file.linked_len(program).map_err(LoadError::Relocate)?;
         let given = scratch.len();
-        let buffer = scratch
-            .get_mut(..needed)
-            .ok_or(LoadError::ScratchTooShort { program: program.name(), needed, given })?;
+        let buffer = scratch.get_mut(..needed).ok_or(LoadError::ScratchTooShort {
+            program: Label::new(program.name()),
+            needed,
+            given,
+        })?;
         // Every map exists by now, so every index the table asks for has a handle; 0 is what an unknown one would get, and no platform takes it.
         let reference = |map: usize| self.maps.get(map).map_or(0, |map| self.platform.map_reference(map));
-        let instructions = file.relocate(program, reference, buffer).map_err(relocate_error)?;
+        let instructions = file.relocate(program, reference, buffer).map_err(LoadError::Relocate)?;
         let spec = ProgramSpec {
             name: program.name(),
             section: program.section_name(),
@@ -178,7 +184,7 @@ impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize> Loaded<'o
         };
         self.platform
             .load_program(&spec)
-            .map_err(|source| LoadError::LoadProgram { program: program.name(), source })
+            .map_err(|source| LoadError::LoadProgram { program: Label::new(program.name()), source })
     }
 }
 
@@ -195,7 +201,9 @@ impl<P: Platform, const PROGRAMS: usize, const MAPS: usize> Drop for Loaded<'_, 
     }
 }
 
-impl<P: Platform, const PROGRAMS: usize, const MAPS: usize> fmt::Debug for Loaded<'_, '_, '_, P, PROGRAMS, MAPS> {
+impl<P: Platform, const PROGRAMS: usize, const MAPS: usize> fmt::Debug
+    for Loaded<'_, '_, '_, P, PROGRAMS, MAPS>
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loaded = self.programs.iter().flatten().count();
         f.debug_struct("Loaded").field("programs", &loaded).field("maps", &self.maps.len()).finish()

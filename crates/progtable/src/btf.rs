@@ -1,8 +1,8 @@
 //! Type information, as far as maps need it: the `.BTF` section.
 //!
-//! Types are records of different lengths, numbered in order from 1, and refer to each other by number. libbpf allocates an index;
-//! here up to [`CHECKPOINTS`] evenly spaced numbers are remembered, and a lookup walks on from the nearest one. Walking is
-//! budgeted, so that a hostile file cannot make it quadratic.
+//! Types are records of different lengths, numbered in order from 1, and refer to each other by number.
+//! libbpf allocates an index; here up to [`CHECKPOINTS`] evenly spaced numbers are remembered, and a lookup
+//! walks on from the nearest one. Walking is budgeted, so that a hostile file cannot make it quadratic.
 
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -99,7 +99,8 @@ impl<'data> Btf<'data> {
             return Err(BtfError::Strings);
         }
         let most = types.len().checked_div(WORDS).unwrap_or(0);
-        let stride = u32::try_from(most.checked_div(CHECKPOINTS).unwrap_or(0)).unwrap_or(u32::MAX).saturating_add(1);
+        let stride =
+            u32::try_from(most.checked_div(CHECKPOINTS).unwrap_or(0)).unwrap_or(u32::MAX).saturating_add(1);
         let mut btf = Self {
             types,
             strings,
@@ -130,7 +131,8 @@ impl<'data> Btf<'data> {
             btf.end = id.saturating_add(1);
             word = next;
         }
-        let work = u64::try_from(lookups).unwrap_or(u64::MAX).saturating_mul(u64::from(stride).saturating_add(1));
+        let work =
+            u64::try_from(lookups).unwrap_or(u64::MAX).saturating_mul(u64::from(stride).saturating_add(1));
         btf.budget.set(work.saturating_add(u64::from(btf.end)).saturating_add(FREE_STEPS));
         Ok(btf)
     }
@@ -218,7 +220,10 @@ impl<'data> Btf<'data> {
     }
 
     /// The type's tail in groups of three words: the members of a struct, or the variables of a data section.
-    pub(crate) fn triples(&self, found: &Type<'data>) -> impl ExactSizeIterator<Item = [u32; 3]> + use<'data> {
+    pub(crate) fn triples(
+        &self,
+        found: &Type<'data>,
+    ) -> impl ExactSizeIterator<Item = [u32; 3]> + use<'data> {
         let order = self.order;
         let (triples, _) = found.tail.as_chunks::<3>();
         triples.iter().map(move |triple| triple.map(|word| word.get(order)))

@@ -1,8 +1,9 @@
 //! The container: ELF64 headers, symbols and relocations as views of the object's bytes.
 //!
-//! Written over `zerocopy` views instead of the `object` crate, for three reasons. Four structures are all that is needed, and
-//! `object`'s section and symbol tables do more per section than reading an object's programs takes. BTF needs integers of the
-//! file's byte order outside ELF structures, so [`U32`] has to exist anyway. And a driver vendors its dependencies: one less.
+//! Written over `zerocopy` views instead of the `object` crate, for three reasons. Four structures are all
+//! that is needed, and `object`'s section and symbol tables do more per section than reading an object's
+//! programs takes. BTF needs integers of the file's byte order outside ELF structures, so [`U32`] has to
+//! exist anyway. And a driver vendors its dependencies: one less.
 
 use core::ffi::CStr;
 
@@ -122,7 +123,8 @@ pub(crate) struct Relocation {
 }
 
 impl Relocation {
-    /// Index of the symbol: the high half of `r_info`. The low half, the type, says nothing that the instruction does not.
+    /// Index of the symbol: the high half of `r_info`. The low half, the type, says nothing that the
+    /// instruction does not.
     pub(crate) const fn symbol(&self, order: Order) -> u64 {
         self.info.get(order) >> 32
     }
@@ -163,8 +165,11 @@ pub(crate) mod binding {
     pub(crate) const WEAK: u8 = 2;
 }
 
-/// Longest section name, in bytes. A bound on names keeps the work linear when all sections of a hostile file share one long name.
+/// Longest section name, in bytes. A bound on names keeps the work linear when all sections of a hostile file
+/// share one long name.
 pub(crate) const MAX_SECTION_NAME: usize = 255;
+/// Longest name of a function, in bytes: mangled names are long. Bounded for the same reason.
+const MAX_SYMBOL_NAME: usize = 4095;
 
 /// The opened container. Everything in it borrows the object's bytes.
 #[derive(Clone, Copy)]
@@ -227,7 +232,8 @@ impl<'data> Container<'data> {
         self.sections.get(usize::from(index))
     }
 
-    /// The section's bytes; `None` if they reach beyond the file. Nothing for a section that occupies no space in the file.
+    /// The section's bytes; `None` if they reach beyond the file. Nothing for a section that occupies no
+    /// space in the file.
     pub(crate) fn contents(&self, section: &SectionHeader) -> Option<&'data [u8]> {
         contents(self.data, section, self.order)
     }
@@ -240,9 +246,11 @@ impl<'data> Container<'data> {
         CStr::from_bytes_until_nul(names).ok()?.to_str().ok()
     }
 
-    /// The symbol's name; `None` if it is outside the string table, not terminated, or not text.
+    /// The symbol's name; `None` if it is outside the string table, not terminated, not text, or longer than
+    /// [`MAX_SYMBOL_NAME`].
     pub(crate) fn symbol_name(&self, symbol: &Symbol) -> Option<&'data str> {
         let names = self.symbol_names.get(index(symbol.name.get(self.order))..)?;
+        let names = names.get(..=MAX_SYMBOL_NAME).unwrap_or(names);
         CStr::from_bytes_until_nul(names).ok()?.to_str().ok()
     }
 
@@ -282,7 +290,9 @@ fn section_headers<'data>(
         }
         count => usize::from(count),
     };
-    <[SectionHeader]>::ref_from_prefix_with_elems(rest, count).map(|(sections, _)| sections).map_err(|_| truncated)
+    <[SectionHeader]>::ref_from_prefix_with_elems(rest, count)
+        .map(|(sections, _)| sections)
+        .map_err(|_| truncated)
 }
 
 fn contents<'data>(data: &'data [u8], section: &SectionHeader, order: Order) -> Option<&'data [u8]> {

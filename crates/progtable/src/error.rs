@@ -3,7 +3,7 @@
 use core::error::Error;
 use core::fmt;
 
-use crate::map::MapProblem;
+use crate::map_problem::MapProblem;
 
 /// Why an object could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub enum OpenError {
         /// The program.
         program: Label,
     },
-    /// A function's name is not in the string table, or not text.
+    /// A function's name is not in the string table, not text, or longer than 4095 bytes.
     ProgramName {
         /// The section.
         section: Label,
@@ -162,11 +162,11 @@ impl fmt::Display for OpenError {
             Self::NotElf => f.write_str("not an ELF file"),
             Self::ProgramBeyondSection { section, program, offset, size } => write!(
                 f,
-                "section '{section}': program '{program}' (offset {offset}, {size} bytes) reaches beyond the section"
+                "section '{section}': program '{program}' (offset {offset}, {size} bytes) is cut off"
             ),
             Self::ProgramCorrupted { section, program, offset, size } => write!(
                 f,
-                "section '{section}': program '{program}' (offset {offset}, {size} bytes) is not whole instructions"
+                "section '{section}': program '{program}' (offset {offset}, {size} bytes) is corrupted"
             ),
             Self::ProgramIsStatic { section, program } => {
                 write!(f, "section '{section}': program '{program}' is static")
@@ -268,40 +268,48 @@ impl fmt::Display for Frozen {
 
 impl Error for Frozen {}
 
-/// A name inside an error: at most 47 bytes of it, so that errors own what they say and stay small.
+/// A name inside an error: at most 31 bytes of it, so that errors own what they say and stay small.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     bytes: [u8; Self::CAPACITY],
+    /// Length of the name, or [`CUT`](Self::CUT) and the length of what was kept of it.
     len: u8,
-    cut: bool,
 }
 
 impl Label {
-    const CAPACITY: usize = 47;
+    const CAPACITY: usize = 31;
+    const CUT: u8 = 0x80;
 
-    pub(crate) fn new(name: &str) -> Self {
-        let mut bytes = [0; Self::CAPACITY];
-        let mut len = name.len().min(Self::CAPACITY);
-        while !name.is_char_boundary(len) {
-            len = len.saturating_sub(1);
+    /// Keeps as much of `name` as there is room for.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut label = Self { bytes: [0; Self::CAPACITY], len: 0 };
+        let mut kept = name.len().min(Self::CAPACITY);
+        while !name.is_char_boundary(kept) {
+            kept = kept.saturating_sub(1);
         }
-        for (to, from) in bytes.iter_mut().zip(name.as_bytes().iter().take(len)) {
-            *to = *from;
+        for (to, from) in label.bytes.iter_mut().zip(name.bytes().take(kept)) {
+            *to = from;
+            label.len = label.len.saturating_add(1);
         }
-        Self { bytes, len: u8::try_from(len).unwrap_or(0), cut: len < name.len() }
+        if kept < name.len() {
+            label.len |= Self::CUT;
+        }
+        label
     }
 
     /// The name, or as much of it as was kept.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.bytes.get(..usize::from(self.len)).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
+        let kept = usize::from(self.len & !Self::CUT);
+        self.bytes.get(..kept).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 }
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())?;
-        f.write_str(if self.cut { "…" } else { "" })
+        f.write_str(if self.len & Self::CUT == 0 { "" } else { "…" })
     }
 }
 

@@ -4,18 +4,21 @@ use core::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// One eBPF instruction of the machine's own byte order: eight bytes, no padding, alignment one (RFC 9669 §3).
+/// One eBPF instruction of the machine's own byte order: eight bytes, no padding, alignment one (RFC 9669
+/// §3).
 ///
 /// | byte | holds |
 /// |---|---|
 /// | 0 | opcode |
-/// | 1 | destination and source register, four bits each (destination in the low half on little-endian machines) |
+/// | 1 | destination and source register, four bits each; little-endian: destination low |
 /// | 2–3 | offset, signed |
 /// | 4–7 | immediate, signed |
 ///
-/// A slice of them is a view of the object's bytes: nothing is decoded until it is asked for. The 16-byte form that
-/// loads a 64-bit immediate is two of these, the second with opcode 0.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+/// A slice of them is a view of the object's bytes: nothing is decoded until it is asked for. The 16-byte
+/// form that loads a 64-bit immediate is two of these, the second with opcode 0.
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(transparent)]
 pub struct Instruction([u8; 8]);
 
@@ -140,7 +143,10 @@ mod tests {
     fn bytes_are_those_of_clang() {
         // `r1 = 7` and `call 1`, as clang 14 emits them for a little-endian target.
         assert_eq!(Instruction::new(0xb7, 1, 0, 0, 7).to_bytes(), [0xb7, 0x01, 0, 0, 7, 0, 0, 0]);
-        assert_eq!(Instruction::new(0x85, 0, 1, 0, -1).to_bytes(), [0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(
+            Instruction::new(0x85, 0, 1, 0, -1).to_bytes(),
+            [0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff]
+        );
     }
 
     #[test]

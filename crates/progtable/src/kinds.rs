@@ -1,7 +1,7 @@
 //! The kernel's numbers for program and map types, with libbpf's names for them.
 //!
-//! Newtypes over `u32` instead of enums: an object may carry a number this crate has no name for, and that number must reach
-//! the kernel unchanged.
+//! Newtypes over `u32` instead of enums: an object may carry a number this crate has no name for, and that
+//! number must reach the kernel unchanged.
 
 use core::fmt;
 

@@ -1,12 +1,14 @@
 //! Reading the declaration of a map: a struct whose members say by their types what the map is.
 //!
-//! `__uint(max_entries, 16)` declares the member as `int (*max_entries)[16]`, and `__type(key, u32)` as `u32 *key`: numbers are array
-//! lengths, types are what a pointer points to. Nothing is ever stored in the variable.
+//! `__uint(max_entries, 16)` declares the member as `int (*max_entries)[16]`, and `__type(key, u32)` as `u32
+//! *key`: numbers are array lengths, types are what a pointer points to. Nothing is ever stored in the
+//! variable.
 
 use crate::btf::{Btf, Type, kind};
 use crate::error::{Label, OpenError};
 use crate::kinds::MapKind;
-use crate::map::{MapProblem, Parsed};
+use crate::map::Parsed;
+use crate::map_problem::MapProblem;
 use crate::open::Options;
 
 /// Reads the declaration `definition`, a struct, of the map `name`.
@@ -72,9 +74,13 @@ impl<'data> Reader<'_, 'data> {
                 "map_flags" => map.flags = self.number(field, id)?,
                 "numa_node" => parsed.numa_node = self.number(field, id)?,
                 "key_size" => map.key_size = self.agree(field, map.key_size, self.number(field, id)?)?,
-                "value_size" => map.value_size = self.agree(field, map.value_size, self.number(field, id)?)?,
+                "value_size" => {
+                    map.value_size = self.agree(field, map.value_size, self.number(field, id)?)?
+                }
                 "key" => map.key_size = self.agree(field, map.key_size, self.pointee_size(field, id)?)?,
-                "value" => map.value_size = self.agree(field, map.value_size, self.pointee_size(field, id)?)?,
+                "value" => {
+                    map.value_size = self.agree(field, map.value_size, self.pointee_size(field, id)?)?
+                }
                 "values" if is_inner => return Err(self.problem(MapProblem::NestedInnerMap)),
                 "values" => {
                     if position.saturating_add(1) != count {
@@ -120,7 +126,8 @@ impl<'data> Reader<'_, 'data> {
         Ok(count)
     }
 
-    /// A number of up to 64 bits: `__ulong` declares it as the value of an enumerator, because array lengths are 32 bits wide.
+    /// A number of up to 64 bits: `__ulong` declares it as the value of an enumerator, because array lengths
+    /// are 32 bits wide.
     fn wide_number(&self, field: &'static str, id: u32) -> Result<u64, OpenError> {
         let malformed = || self.problem(MapProblem::MalformedField { field });
         let pointer = self.btf.resolve(id)?;
@@ -135,7 +142,9 @@ impl<'data> Reader<'_, 'data> {
             return None;
         }
         match found.kind() {
-            kind::ENUM => self.btf.words(found).ok().map(|[_, value]| i64::from(value.cast_signed()).cast_unsigned()),
+            kind::ENUM => {
+                self.btf.words(found).ok().map(|[_, value]| i64::from(value.cast_signed()).cast_unsigned())
+            }
             kind::ENUM64 => {
                 self.btf.words(found).ok().map(|[_, low, high]| u64::from(high) << 32 | u64::from(low))
             }
@@ -190,11 +199,14 @@ impl<'data> Reader<'_, 'data> {
     }
 }
 
-/// What the kernel accepts as the size of a ring: a page times a power of two. Anything else is raised to the next such size above it;
-/// 0 stays 0, so that a forgotten size is an error, and so does what has no such size above it.
+/// What the kernel accepts as the size of a ring: a page times a power of two. Anything else is raised to the
+/// next such size above it; 0 stays 0, so that a forgotten size is an error, and so does what has no such
+/// size above it.
 fn ring_size(size: u32, page_size: u32) -> u32 {
     let accepted = |pages: u32| pages.is_power_of_two();
-    if size == 0 || size.checked_rem(page_size) == Some(0) && size.checked_div(page_size).is_some_and(accepted) {
+    if size == 0
+        || size.checked_rem(page_size) == Some(0) && size.checked_div(page_size).is_some_and(accepted)
+    {
         return size;
     }
     let mut candidate = page_size;

@@ -1,111 +1,246 @@
-//! The object file.
+//! The opened object file.
 
+use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Frozen, OpenError, RelocateError};
+use crate::btf::Btf;
+use crate::elf::{Container, Order};
+use crate::error::{Frozen, OpenError};
 use crate::instruction::Instruction;
-use crate::map::Map;
+use crate::map::{Map, MapDefinition};
+use crate::map_definition;
+use crate::open::{Found, Opening, Options};
 use crate::program::Program;
+use crate::relocate;
+use crate::relocate_error::{RelocateError, RelocateErrorKind};
 
-/// What the object does not say itself.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Options<'data> {
-    /// The object's file name.
-    pub name: &'data str,
-    /// Bytes of a page.
-    pub page_size: u32,
-    /// CPUs.
-    pub possible_cpus: u32,
-}
-
-impl Default for Options<'_> {
-    fn default() -> Self {
-        Self { name: "", page_size: 4096, possible_cpus: 1 }
-    }
-}
-
-/// An opened object.
+/// An opened object file: its programs, maps and licence.
+///
+/// `PROGRAMS` is how many programs, subprograms included, and `MAPS` how many maps there is room for; opening
+/// an object with more fails, and says how many there are. The value takes about 56 bytes for each program
+/// and 64 for each map, and borrows everything else from the object's bytes.
 pub struct ObjectFile<'data, const PROGRAMS: usize = 64, const MAPS: usize = 64> {
-    programs: heapless::Vec<Program<'data>, PROGRAMS, u16>,
-    maps: heapless::Vec<Map<'data>, MAPS, u16>,
+    pub(crate) container: Container<'data>,
+    pub(crate) found: Found<'data>,
+    /// By section and offset.
+    pub(crate) programs: heapless::Vec<Program<'data>, PROGRAMS>,
+    pub(crate) maps: heapless::Vec<Map<'data>, MAPS>,
+    /// Set once, by the winner of [`freeze`](Self::freeze); read by everybody.
     frozen: AtomicBool,
 }
 
 impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS, MAPS> {
-    /// Opens.
+    /// Opens an object that has no name: internal maps are named `.data`, `.bss`, and so on.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what is wrong with the object, or that it has more programs or maps than there is
+    /// room for.
     pub fn open(data: &'data [u8]) -> Result<Self, OpenError> {
-        Self::open_with(data, Options::default())
+        Self::open_with(data, &Options::default())
     }
 
-    /// Opens.
-    pub fn open_named(name: &'data str, data: &'data [u8]) -> Result<Self, OpenError> {
-        Self::open_with(data, Options { name, ..Options::default() })
+    /// Opens an object under its file name, from which internal maps are named.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_named(name: &str, data: &'data [u8]) -> Result<Self, OpenError> {
+        Self::open_with(data, &Options { name, ..Options::default() })
     }
 
-    /// Opens.
-    pub fn open_with(_data: &'data [u8], _options: Options<'data>) -> Result<Self, OpenError> {
-        Err(OpenError::NotElf)
+    /// Opens an object, with everything said that it does not say itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(data: &'data [u8], options: &Options<'_>) -> Result<Self, OpenError> {
+        let mut file = Self {
+            container: Container::parse(data)?,
+            found: Found::default(),
+            programs: heapless::Vec::new(),
+            maps: heapless::Vec::new(),
+            frozen: AtomicBool::new(false),
+        };
+        let (programs, maps) = (&mut file.programs, &mut file.maps);
+        let opening = Opening { container: file.container, options, programs, maps, maps_found: 0 };
+        file.found = opening.run()?;
+        Ok(file)
     }
 
-    /// Programs.
-    pub fn programs(&self) -> impl Iterator<Item = &Program<'data>> {
+    /// The programs, in the order of their sections and, within a section, of their offsets. Subprograms are
+    /// not among them.
+    pub fn programs(&self) -> impl DoubleEndedIterator<Item = &Program<'data>> {
         self.programs.iter().filter(|program| !program.is_subprogram())
     }
 
-    /// Subprograms.
-    pub fn subprograms(&self) -> impl Iterator<Item = &Program<'data>> {
+    /// The functions of `.text`, which programs call, in the order of their offsets.
+    pub fn subprograms(&self) -> impl DoubleEndedIterator<Item = &Program<'data>> {
         self.programs.iter().filter(|program| program.is_subprogram())
     }
 
-    /// By name.
+    /// The first program of that name.
     #[must_use]
     pub fn program(&self, name: &str) -> Option<&Program<'data>> {
         self.programs().find(|program| program.name() == name)
     }
 
-    /// Maps.
+    /// The maps: those declared in `.maps` by their offset there, then internal maps by section, then
+    /// `.kconfig`, then `struct_ops`.
     #[must_use]
     pub fn maps(&self) -> &[Map<'data>] {
         &self.maps
     }
 
-    /// Licence.
+    /// The first map of that name.
+    #[must_use]
+    pub fn map(&self, name: &str) -> Option<&Map<'data>> {
+        self.maps.iter().find(|map| map.name() == name)
+    }
+
+    /// What the maps are like that are to be put into `map`, if `map` holds maps and its declaration says.
+    #[must_use]
+    pub fn inner_map(&self, map: &Map<'data>, options: &Options<'_>) -> Option<MapDefinition> {
+        let id = map.inner_type()?;
+        let btf = Btf::parse(self.found.btf?, self.container.order, INNER_LOOKUPS).ok()?;
+        Some(map_definition::parse_inner(&btf, map.name(), id, options).ok()?.definition)
+    }
+
+    /// The licence: empty if the object names none, at most 63 bytes.
     #[must_use]
     pub fn license(&self) -> &'data str {
-        ""
+        self.found.license
+    }
+
+    /// Whether the object is of this machine's byte order. If not, its table can be read and its programs
+    /// cannot be linked.
+    #[must_use]
+    pub fn is_native(&self) -> bool {
+        self.container.order == Order::NATIVE
     }
 
     /// Says whether `program` is to be loaded.
+    ///
+    /// Together with [`freeze`](Self::freeze) this is linearizable over the whole table: once any thread has
+    /// been told [`Frozen`], no thread can change any program.
+    ///
+    /// # Errors
+    ///
+    /// [`Frozen`] once loading has begun.
     pub fn set_autoload(&self, program: &Program<'data>, autoload: bool) -> Result<(), Frozen> {
+        // Acquire: pairs with the AcqRel exchange in `freeze`. Seeing `true` here and reporting it before the
+        // winner has reached every program would let another thread change one of those afterwards: so the
+        // loser helps first.
         if self.frozen.load(Ordering::Acquire) {
+            self.freeze_programs();
             return Err(Frozen);
         }
-        program.set_autoload(autoload)
+        program.set_autoload(autoload).inspect_err(|Frozen| self.freeze_programs())
     }
 
-    /// Freezes.
+    /// Begins loading: from now on no program can be switched on or off.
+    ///
+    /// Exactly one caller succeeds. When this returns, whatever it returns, every change that was answered
+    /// with `Ok` is visible to the caller, and every later one is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`Frozen`] for every caller but the first.
     pub fn freeze(&self) -> Result<(), Frozen> {
-        let first = self.frozen.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        for program in &self.programs {
-            program.freeze();
-        }
-        if first { Ok(()) } else { Err(Frozen) }
+        // AcqRel: the release half pairs with the Acquire load in `set_autoload` and with the acquire half of
+        // another `freeze`; the exchange itself decides who is first.
+        let won = self.frozen.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire);
+        self.freeze_programs();
+        won.map(|_| ()).map_err(|_| Frozen)
     }
 
-    /// Instructions after linking.
+    /// How many instructions `program` has with the subprograms that it calls: what
+    /// [`relocate`](Self::relocate) needs room for.
+    ///
+    /// # Errors
+    ///
+    /// As [`relocate`](Self::relocate), except that nothing can be too short.
     pub fn linked_len(&self, program: &Program<'data>) -> Result<usize, RelocateError> {
-        Ok(program.len())
+        relocate::link(self, program, |_| 0, &mut [])
     }
 
-    /// Links.
+    /// Links `program` into `buffer`: puts in references to maps, and appends the subprograms that it calls.
+    ///
+    /// `map_reference` says what an instruction that refers to the map with that index in
+    /// [`maps`](Self::maps) is to carry: on Linux the map's file descriptor. Nothing is allocated, and
+    /// neither the file nor the table changes: programs can be linked at the same time.
+    ///
+    /// # Errors
+    ///
+    /// [`RelocateError`] says which program, section and instruction stand in the way, and how.
     pub fn relocate<'b>(
         &self,
         program: &Program<'data>,
         map_reference: impl Fn(usize) -> i32,
         buffer: &'b mut [Instruction],
     ) -> Result<&'b [Instruction], RelocateError> {
-        let _ = map_reference;
-        buffer.get(..program.len()).ok_or(RelocateError::BufferTooShort { needed: program.len() })
+        let needed = relocate::link(self, program, map_reference, buffer)?;
+        let available = buffer.len();
+        let too_short = RelocateErrorKind::BufferTooShort { needed, available };
+        buffer.get(..needed).ok_or_else(|| RelocateError::new(program, 0, too_short))
+    }
+
+    fn freeze_programs(&self) {
+        for program in &self.programs {
+            program.freeze();
+        }
+    }
+}
+
+impl<const PROGRAMS: usize, const MAPS: usize> fmt::Debug for ObjectFile<'_, PROGRAMS, MAPS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectFile")
+            .field("programs", &self.programs)
+            .field("maps", &self.maps)
+            .field("license", &self.found.license)
+            .finish_non_exhaustive()
+    }
+}
+
+const INNER_LOOKUPS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::Ordering;
+
+    use super::ObjectFile;
+    use crate::error::Frozen;
+
+    static OBJECT: &[u8] = include_bytes!("../tests/objects/choose.bpf.o");
+
+    #[test]
+    fn nothing_changes_after_freezing() {
+        let file: ObjectFile<'_> = ObjectFile::open(OBJECT).unwrap();
+        let program = file.program("test_maps").unwrap();
+        assert_eq!(program.set_autoload(false), Ok(()));
+        assert_eq!(file.freeze(), Ok(()));
+        assert_eq!(file.freeze(), Err(Frozen));
+        assert_eq!(program.set_autoload(true), Err(Frozen));
+        assert_eq!(file.set_autoload(program, true), Err(Frozen));
+        assert!(!program.autoload());
+    }
+
+    /// A thread that freezes can be stopped between its two steps. Whoever is refused then takes the second
+    /// step for it: otherwise another program could still be changed after the refusal.
+    #[test]
+    fn who_is_refused_finishes_the_freeze() {
+        fn switched(file: &ObjectFile<'_>) -> Result<(), Frozen> {
+            file.set_autoload(file.program("test_LRU_map").unwrap(), false)
+        }
+        fn frozen(file: &ObjectFile<'_>) -> Result<(), Frozen> {
+            file.freeze()
+        }
+        for refused in [switched, frozen] {
+            let file: ObjectFile<'_> = ObjectFile::open(OBJECT).unwrap();
+            file.frozen.store(true, Ordering::Release);
+            assert_eq!(refused(&file), Err(Frozen));
+            assert!(file.programs().all(|program| program.set_autoload(false) == Err(Frozen)));
+            assert!(file.programs().all(|program| program.autoload()));
+        }
     }
 }

@@ -12,7 +12,8 @@ use crate::sections::SectionKind;
 
 /// A program of an object file: a function in an executable section.
 ///
-/// It borrows the object's bytes; the only thing that can change is whether it is to be loaded ([`set_autoload`](Self::set_autoload)).
+/// It borrows the object's bytes; the only thing that can change is whether it is to be loaded
+/// ([`set_autoload`](Self::set_autoload)).
 pub struct Program<'data> {
     name: &'data str,
     section_name: &'data str,
@@ -20,7 +21,8 @@ pub struct Program<'data> {
     /// Where the first instruction stands in its section, in instructions.
     offset: u32,
     section: u16,
-    /// Row of the section table, [`NO_ROW`] or [`SUBPROGRAM`]: 56 bytes per program leave no room for an enum.
+    /// Row of the section table, [`NO_ROW`] or [`SUBPROGRAM`]: 56 bytes per program leave no room for an
+    /// enum.
     row: u8,
     state: AutoloadState,
 }
@@ -109,7 +111,10 @@ impl<'data> Program<'data> {
 
     /// Number of instructions in the file, at least 1: subprograms that will be appended are not counted.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "a program without instructions is refused when the object is opened")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a program without instructions is refused when the object is opened"
+    )]
     pub fn len(&self) -> usize {
         self.instructions.len()
     }
@@ -128,6 +133,11 @@ impl<'data> Program<'data> {
 
     /// Says whether the program is to be loaded.
     ///
+    /// This looks at this program only. While another thread is inside
+    /// [`ObjectFile::freeze`](crate::ObjectFile::freeze), one program may be refused already and another not
+    /// yet; [`ObjectFile::set_autoload`](crate::ObjectFile::set_autoload) rules that out. Once `freeze` has
+    /// returned, both refuse.
+    ///
     /// # Errors
     ///
     /// [`Frozen`] once loading has begun.
@@ -138,6 +148,14 @@ impl<'data> Program<'data> {
     /// Section and offset in it: the order of the table.
     pub(crate) fn place(&self) -> (u16, u32) {
         (self.section, self.offset)
+    }
+
+    /// Whether both are the same function of the same bytes.
+    pub(crate) fn is_same(&self, other: &Program<'_>) -> bool {
+        self.place() == other.place()
+            && self.name == other.name
+            && core::ptr::eq(self.instructions.as_ptr(), other.instructions.as_ptr())
+            && self.instructions.len() == other.instructions.len()
     }
 
     pub(crate) fn freeze(&self) {
@@ -158,6 +176,11 @@ impl fmt::Debug for Program<'_> {
     }
 }
 
+/// Whether a program is to be loaded, and whether that is settled: [`AUTOLOAD`] and [`FROZEN`].
+///
+/// Written by whoever switches the program (until it is frozen) and by whoever freezes the table (only ever
+/// adding [`FROZEN`]); read by anybody. Both facts are in one byte, so that a change cannot slip in between
+/// the question whether it is allowed and the change itself.
 struct AutoloadState(AtomicU8);
 
 impl AutoloadState {
@@ -166,22 +189,33 @@ impl AutoloadState {
     }
 
     fn load(&self) -> bool {
+        // Acquire: pairs with the release half of the exchange in `store`, so that who sees a change also
+        // sees what its author wrote before making it.
         self.0.load(Ordering::Acquire) & AUTOLOAD != 0
     }
 
     fn store(&self, autoload: bool) -> Result<(), Frozen> {
         let wanted = if autoload { AUTOLOAD } else { 0 };
+        // On success AcqRel: the release half pairs with the Acquire in `load` and with the acquire half in
+        // `freeze`, the acquire half with the release half of an earlier `store`. On failure Acquire: pairs
+        // with the release half in `freeze`, so that who is refused also sees what the loader did before it
+        // froze the table.
         self.0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| (state & FROZEN == 0).then_some(wanted))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+                (state & FROZEN == 0).then_some(wanted)
+            })
             .map(|_| ())
             .map_err(|_| Frozen)
     }
 
     fn freeze(&self) {
+        // AcqRel: the acquire half pairs with the release half in `store`: every change that was answered
+        // with `Ok` is before this. The release half pairs with the Acquire on failure in `store`.
         self.0.fetch_or(FROZEN, Ordering::AcqRel);
     }
 }
 
+const _: () = assert!(size_of::<Program<'static>>() <= 56);
 const NO_ROW: u8 = u8::MAX;
 const SUBPROGRAM: u8 = NO_ROW - 1;
 const _: () = assert!(SectionKind::COUNT < SUBPROGRAM as usize);

@@ -1,7 +1,8 @@
 //! What a section's name says about the programs in it: libbpf's table.
 //!
-//! The first row that matches wins, from top to bottom, so the order is part of the table. A row written with [`exact`] matches its
-//! name only; one written with [`prefix`] (`"name+"` in libbpf) also matches `name/anything`. Neither matches `nameX`.
+//! The first row that matches wins, from top to bottom, so the order is part of the table. A row written with
+//! [`exact`] matches its name only; one written with [`prefix`] (`"name+"` in libbpf) also matches
+//! `name/anything`. Neither matches `nameX`.
 
 use crate::kinds::ProgramKind;
 

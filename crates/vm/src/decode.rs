@@ -63,8 +63,10 @@ pub(crate) enum Code {
     Arsh32X,
     Neg64,
     Neg32,
-    /// The whole 64-bit immediate: `mov64` with an immediate, `mov32` with an immediate, and the 64-bit load.
+    /// The extended immediate: `mov` with an immediate, of either width.
     Load,
+    /// The 64-bit load, which takes two slots.
+    LoadWide,
     Mov64X,
     Mov32X,
     MovSx8To64,
@@ -153,15 +155,48 @@ pub(crate) enum Code {
     Trap,
 }
 
+/// A register. An enum, so that the compiler knows there are no others and leaves out the check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Register {
+    R0,
+    R1,
+    R2,
+    R3,
+    R4,
+    R5,
+    R6,
+    R7,
+    R8,
+    R9,
+    R10,
+}
+
+impl Register {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::R0,
+        Self::R1,
+        Self::R2,
+        Self::R3,
+        Self::R4,
+        Self::R5,
+        Self::R6,
+        Self::R7,
+        Self::R8,
+        Self::R9,
+        Self::R10,
+    ];
+}
+
 /// One decoded instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Op {
     pub(crate) code: Code,
-    /// Destination register, 0 to 10.
-    pub(crate) dst: u8,
-    /// Source register, 0 to 10.
-    pub(crate) src: u8,
+    pub(crate) dst: Register,
+    pub(crate) src: Register,
+    /// Whether a function begins here.
+    pub(crate) entry: bool,
     /// For jumps and calls the index they lead to; for loads and stores the offset, sign-extended to 32 bits.
     pub(crate) target: u32,
     /// The immediate, extended.
@@ -171,7 +206,8 @@ pub(crate) struct Op {
 const _: () = assert!(size_of::<Op>() == 16);
 
 impl Op {
-    pub(crate) const TRAP: Self = Self { code: Code::Trap, dst: 0, src: 0, target: 0, imm: 0 };
+    pub(crate) const TRAP: Self =
+        Self { code: Code::Trap, dst: Register::R0, src: Register::R0, entry: false, target: 0, imm: 0 };
 }
 
 impl Code {

@@ -121,7 +121,7 @@ pub enum ValidationErrorKind {
         /// Where it leads.
         target: i64,
     },
-    /// `bpf_loop`, a call or a function address that has no function of the program behind it.
+    /// The direct address of a value lies outside the value.
     MapOffset {
         /// Offset into the value.
         offset: u32,
@@ -248,6 +248,13 @@ pub enum FaultKind {
     },
     /// More than [`MAX_CALL_FRAMES`](crate::MAX_CALL_FRAMES) functions inside each other.
     CallDepth,
+    /// The allocator had no room for a copy of what a helper was given.
+    NoMemory {
+        /// Bytes.
+        size: u32,
+    },
+    /// There is nothing to run where the run has come to. Validation keeps this from happening.
+    NoInstruction,
     /// A helper was given a number where it needs the address of a function of the program.
     NotAFunction {
         /// The helper.
@@ -278,7 +285,7 @@ pub enum FaultKind {
     },
     /// A map made with `BPF_F_RDONLY_PROG` was written, or one with `BPF_F_WRONLY_PROG` read.
     Permission {
-        /// First byte.
+        /// First byte of the access, or the map that a helper was given.
         address: u64,
         /// Whether it was a write.
         write: bool,
@@ -311,6 +318,8 @@ impl fmt::Display for FaultKind {
         match self {
             Self::BudgetExhausted { budget } => write!(f, "the budget of {budget} instructions is used up"),
             Self::CallDepth => write!(f, "more than {} functions inside each other", crate::MAX_CALL_FRAMES),
+            Self::NoMemory { size } => write!(f, "no memory for the {size} bytes a helper was given"),
+            Self::NoInstruction => f.write_str("there is no instruction here"),
             Self::NotAFunction { helper, value } => {
                 write!(f, "helper {helper}: {value:#x} is not a function of the program")
             }
@@ -322,7 +331,7 @@ impl fmt::Display for FaultKind {
             }
             Self::Permission { address, write } => {
                 let access = if *write { "written" } else { "read" };
-                write!(f, "the map value at {address:#x} may not be {access} by programs")
+                write!(f, "the map at {address:#x} may not be {access} by programs")
             }
             Self::ReservationLeak { reservations } => {
                 write!(f, "the program ended with {reservations} ring reservation(s) not committed")

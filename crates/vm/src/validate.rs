@@ -12,11 +12,11 @@ use alloc::vec::Vec;
 
 use ebpf_loader::{Instruction, MapKind};
 
-use crate::decode::{self, Code, Op, SOURCE_X, atomic, class};
+use crate::decode::{self, Code, Op, Register, SOURCE_X, atomic, class};
 use crate::error::{ValidationError, ValidationErrorKind as Kind};
 use crate::maps::VmMap;
 use crate::memory::{self, Region};
-use crate::{MAX_CALL_FRAMES, MAX_INSTRUCTIONS, MAX_PROGRAM_MAPS, helpers};
+use crate::{MAX_INSTRUCTIONS, MAX_PROGRAM_MAPS, flow, helpers};
 
 /// A program that may run.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Validated {
     pub(crate) ops: Vec<Op>,
     /// The maps it refers to; the position is part of their addresses.
     pub(crate) maps: Vec<VmMap>,
-    /// Functions that can be inside each other, 1 to [`MAX_CALL_FRAMES`].
+    /// Functions that can be inside each other, 1 to [`MAX_CALL_FRAMES`](crate::MAX_CALL_FRAMES).
     pub(crate) frames: usize,
     /// Whether it can hold ring reservations.
     pub(crate) reserves: bool,
@@ -57,13 +57,17 @@ pub(crate) fn validate(
     pass.mark(0, FUNCTION);
     while let Some(instruction) = instructions.get(pass.ops.len()) {
         let index = pass.ops.len();
-        let op = pass.decode(index, *instruction).map_err(|kind| ValidationError { instruction: index, kind })?;
+        let op =
+            pass.decode(index, *instruction).map_err(|kind| ValidationError { instruction: index, kind })?;
         pass.ops.push(op);
         if instruction.opcode() == WIDE {
             pass.ops.push(Op::TRAP);
         }
     }
-    let frames = check_flow(&pass.ops, &pass.marks)?;
+    let frames = flow::check(&pass.ops, &pass.marks)?;
+    for (op, marks) in pass.ops.iter_mut().zip(&pass.marks) {
+        op.entry = marks & FUNCTION != 0;
+    }
     Ok(Validated { ops: pass.ops, maps: pass.maps, frames, reserves: pass.reserves })
 }
 
@@ -81,8 +85,8 @@ mod pseudo {
 }
 
 /// Marks of an instruction slot.
-const SECOND_HALF: u8 = 1;
-const FUNCTION: u8 = 2;
+pub(crate) const SECOND_HALF: u8 = 1;
+pub(crate) const FUNCTION: u8 = 2;
 
 struct FirstPass<'a, F> {
     instructions: &'a [Instruction],
@@ -200,11 +204,18 @@ impl<F: Fn(i32) -> Option<VmMap>> FirstPass<'_, F> {
                 self.mark(memory::index(target), FUNCTION);
                 // The target rides along for the call graph: `bpf_loop` may call what has its address taken.
                 let imm = Region::Function.address(target);
-                return Ok(Op { code: Code::Load, dst: instruction.dst(), src: FUNCTION_ADDRESS, target, imm });
+                return Ok(Op {
+                    code: Code::LoadWide,
+                    dst: register(instruction.dst())?,
+                    src: FUNCTION_ADDRESS,
+                    target,
+                    imm,
+                    ..Op::TRAP
+                });
             }
             src => return Err(Kind::UnsupportedSource { src }),
         };
-        Ok(Op { code: Code::Load, dst: instruction.dst(), imm, ..Op::TRAP })
+        Ok(Op { code: Code::LoadWide, dst: register(instruction.dst())?, imm, ..Op::TRAP })
     }
 
     /// Position of the referenced map among the program's maps.
@@ -236,7 +247,7 @@ impl<F: Fn(i32) -> Option<VmMap>> FirstPass<'_, F> {
 }
 
 /// In a decoded 64-bit load, the source register's place says that it holds a function's address.
-const FUNCTION_ADDRESS: u8 = 1;
+pub(crate) const FUNCTION_ADDRESS: Register = Register::R1;
 
 fn arithmetic(instruction: Instruction) -> Result<Op, Kind> {
     let opcode = instruction.opcode();
@@ -250,7 +261,7 @@ fn arithmetic(instruction: Instruction) -> Result<Op, Kind> {
         writable(instruction.dst())?;
         let width = instruction.imm();
         let code = decode::swap(opcode, width).ok_or(Kind::SwapWidth { width })?;
-        return Ok(Op { code, dst: instruction.dst(), ..Op::TRAP });
+        return Ok(Op { code, dst: register(instruction.dst())?, ..Op::TRAP });
     }
     let Some(code) = decode::arithmetic(opcode, instruction.offset()) else {
         // Without the offset it would be an instruction: then it is the offset that is wrong.
@@ -284,6 +295,7 @@ fn memory_op(instruction: Instruction) -> Result<Op, Kind> {
         src: register(instruction.src())?,
         target: i32::from(instruction.offset()).cast_unsigned(),
         imm: i64::from(instruction.imm()).cast_unsigned(),
+        ..Op::TRAP
     })
 }
 
@@ -314,6 +326,7 @@ fn atomic_op(instruction: Instruction) -> Result<Op, Kind> {
         src: register(instruction.src())?,
         target: i32::from(instruction.offset()).cast_unsigned(),
         imm,
+        ..Op::TRAP
     })
 }
 
@@ -330,15 +343,15 @@ fn operands(code: Code, instruction: Instruction, is_64: bool) -> Result<Op, Kin
     } else {
         u64::from(instruction.imm().cast_unsigned())
     };
-    Ok(Op { code, dst: register(instruction.dst())?, src: register(instruction.src())?, target: 0, imm })
+    Ok(Op { code, dst: register(instruction.dst())?, src: register(instruction.src())?, imm, ..Op::TRAP })
 }
 
-fn register(register: u8) -> Result<u8, Kind> {
-    if register <= 10 { Ok(register) } else { Err(Kind::Register { register }) }
+fn register(register: u8) -> Result<Register, Kind> {
+    Register::ALL.get(usize::from(register)).copied().ok_or(Kind::Register { register })
 }
 
 fn writable(number: u8) -> Result<(), Kind> {
-    if register(number)? == 10 { Err(Kind::ReadOnlyRegister) } else { Ok(()) }
+    if register(number)? == Register::R10 { Err(Kind::ReadOnlyRegister) } else { Ok(()) }
 }
 
 fn zero<T: Default + PartialEq>(field: &'static str, value: T) -> Result<(), Kind> {
@@ -348,106 +361,4 @@ fn zero<T: Default + PartialEq>(field: &'static str, value: T) -> Result<(), Kin
 fn no_registers(instruction: Instruction) -> Result<(), Kind> {
     zero("destination register", instruction.dst())?;
     zero("source register", instruction.src())
-}
-
-/// The second pass. Gives the number of functions that can be inside each other.
-fn check_flow(ops: &[Op], marks: &[u8]) -> Result<usize, ValidationError> {
-    let is_marked = |index: u32, mark| marks.get(memory::index(index)).is_some_and(|marks| marks & mark != 0);
-    let mut functions = Vec::new();
-    let mut graph = CallGraph::default();
-    for (index, mark) in (0u32..).zip(marks) {
-        if mark & FUNCTION != 0 {
-            functions.push(index);
-        }
-    }
-    let mut function = 0..0;
-    for (index, op) in (0u32..).zip(ops) {
-        let error =
-            |kind| Err::<(), _>(ValidationError { instruction: memory::index(index), kind });
-        if is_marked(index, FUNCTION) {
-            let number = functions.partition_point(|start| *start <= index);
-            let length = u32::try_from(ops.len()).unwrap_or(u32::MAX);
-            function = index..functions.get(number).copied().unwrap_or(length);
-            graph.begin_function();
-        }
-        let target = i64::from(op.target);
-        match op.code {
-            code if code == Code::Call || (code == Code::Load && op.src == FUNCTION_ADDRESS) => {
-                if is_marked(op.target, SECOND_HALF) {
-                    error(Kind::JumpIntoLoad { target })?;
-                }
-                graph.call(functions.partition_point(|start| *start <= op.target));
-            }
-            code if code.is_jump() => {
-                if is_marked(op.target, SECOND_HALF) {
-                    error(Kind::JumpIntoLoad { target })?;
-                }
-                if !function.contains(&op.target) {
-                    error(Kind::JumpLeavesFunction { target })?;
-                }
-            }
-            _ => {}
-        }
-        let is_last = index.checked_add(1) == Some(function.end);
-        if is_last && !matches!(op.code, Code::Ja | Code::Exit) {
-            error(Kind::FallsOffEnd)?;
-        }
-    }
-    Ok(graph.depth())
-}
-
-/// Who calls whom, in one list: the calls of function `i` stand from `begins[i]` to the next function's.
-#[derive(Default)]
-struct CallGraph {
-    begins: Vec<usize>,
-    callees: Vec<usize>,
-}
-
-impl CallGraph {
-    fn begin_function(&mut self) {
-        self.begins.push(self.callees.len());
-    }
-
-    /// `number` counts from one.
-    fn call(&mut self, number: usize) {
-        self.callees.push(number.saturating_sub(1));
-    }
-
-    /// Functions on the longest way down from the first one; all the machine has when it can go round in a circle.
-    fn depth(&self) -> usize {
-        const OPEN: usize = usize::MAX;
-        // 0: not seen. OPEN: on the way down to here. Otherwise the depth below.
-        let mut depths = alloc::vec![0usize; self.begins.len()];
-        let mut path = alloc::vec![(0usize, self.begins.first().copied().unwrap_or(0), 1usize)];
-        if let Some(depth) = depths.first_mut() {
-            *depth = OPEN;
-        }
-        while let Some((function, next, deepest)) = path.pop() {
-            let end = self.begins.get(function.saturating_add(1)).copied().unwrap_or(self.callees.len());
-            let callee = if next < end { self.callees.get(next).copied() } else { None };
-            let Some(callee) = callee else {
-                if let Some(depth) = depths.get_mut(function) {
-                    *depth = deepest;
-                }
-                if let Some((_, _, above)) = path.last_mut() {
-                    *above = (*above).max(deepest.saturating_add(1));
-                }
-                continue;
-            };
-            match depths.get(callee).copied().unwrap_or(0) {
-                OPEN => return MAX_CALL_FRAMES,
-                0 => {
-                    path.push((function, next.saturating_add(1), deepest));
-                    if let Some(depth) = depths.get_mut(callee) {
-                        *depth = OPEN;
-                    }
-                    path.push((callee, self.begins.get(callee).copied().unwrap_or(usize::MAX), 1));
-                }
-                known => {
-                    path.push((function, next.saturating_add(1), deepest.max(known.saturating_add(1))));
-                }
-            }
-        }
-        depths.first().copied().unwrap_or(1).min(MAX_CALL_FRAMES)
-    }
 }

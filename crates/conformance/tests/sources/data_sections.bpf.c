@@ -10,7 +10,6 @@ const volatile u32 constant = 4;
 const volatile char text[] SEC(".rodata.text") = "some text that is longer than fifteen bytes";
 static const volatile u32 table[4] SEC(".rodata.a.b.c") = { 5, 6, 7, 8 };
 u32 other SEC(".other") = 9;
-u32 almost SEC(".database") = 10;
 
 SEC("socket") int use(void *context)
 {
@@ -18,5 +17,5 @@ SEC("socket") int use(void *context)
 
 	zero_of_its_own++;
 	zero[index] = plain + quiet + loud + constant + text[index] + table[index];
-	return zero[50] + other + almost;
+	return zero[50];
 }

@@ -1,4 +1,4 @@
-# Functions with bytes between them that belong to none, two names for one place, and a branch over a gap.
+# Functions with bytes between them that belong to none, and two that overlap.
 	.section xdp,"ax",@progbits
 	.globl first
 	.type first,@function
@@ -9,12 +9,13 @@ first:
 	r0 = 99
 	exit
 	.globl second
-	.globl alias
+	.globl tail
 	.type second,@function
-	.type alias,@function
+	.type tail,@function
 second:
-alias:
 	r0 = 2
+tail:
+	r0 = 3
 	exit
-	.size second, 16
-	.size alias, 16
+	.size second, 24
+	.size tail, 16

@@ -23,9 +23,9 @@ struct { NUMBER(type, 31); NUMBER(max_entries, 5000); } user_ring SEC(".maps");
 struct { NUMBER(type, 4); NUMBER(key_size, 4); NUMBER(value_size, 4); } perf SEC(".maps");
 struct { NUMBER(type, 4); NUMBER(key_size, 4); NUMBER(value_size, 4); NUMBER(max_entries, 3); } perf_three SEC(".maps");
 struct {
-	NUMBER(type, 9);
+	NUMBER(type, 1);
 	NUMBER(max_entries, 100);
-	NUMBER(map_flags, 3);
+	NUMBER(map_flags, 1);
 	TYPE(key, struct pair);
 	TYPE(value, three);
 	NUMBER(pinning, 1);

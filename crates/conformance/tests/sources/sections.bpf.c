@@ -17,4 +17,4 @@ PROGRAM(p49, "sk_reuseport") PROGRAM(p50, "sk_reuseport/migrate") PROGRAM(p51, "
 PROGRAM(p53, "uprobe.multi.s/a:b") PROGRAM(p54, "kprobe.session/x") PROGRAM(p55, "netkit/peer") PROGRAM(p56, "tcx/egress")
 PROGRAM(p57, "struct_ops/x") PROGRAM(p58, "struct_ops.s/x") PROGRAM(p59, "lwt_seg6local") PROGRAM(p60, "lirc_mode2")
 PROGRAM(p61, "cgroup/getsockname_unix") PROGRAM(p62, "action") PROGRAM(p63, "?") PROGRAM(p64, "??xdp") PROGRAM(p65, "?.text")
-PROGRAM(p66, "fsession/x") PROGRAM(p67, "fsession.s/x") PROGRAM(p68, "tp.s/a/b") PROGRAM(p69, "raw_tp.s/x")
+PROGRAM(p66, "fsession/x") PROGRAM(p67, "fsession.s/x")

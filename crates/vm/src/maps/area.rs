@@ -14,28 +14,33 @@ use spin::Once;
 
 use crate::memory::index;
 
-/// Zeroed words, in the machine's byte order.
+/// Eight bytes that several programs may read and write, in the machine's byte order.
+#[derive(Debug, Default)]
+pub(crate) struct Word(pub(crate) AtomicU64);
+
+/// Zeroed words.
 #[derive(Debug)]
-pub(crate) struct Words(Box<[AtomicU64]>);
+pub(crate) struct Words(Box<[Word]>);
 
 impl Words {
     /// `None` when the allocator has no room.
     pub(crate) fn zeroed(words: usize) -> Option<Self> {
         let mut all = Vec::new();
         all.try_reserve_exact(words).ok()?;
-        all.resize_with(words, AtomicU64::default);
+        all.resize_with(words, Word::default);
         Some(Self(all.into_boxed_slice()))
     }
 
     /// The aligned word that holds byte `offset`.
-    pub(crate) fn word(&self, offset: usize) -> Option<&AtomicU64> {
+    #[inline(always)]
+    pub(crate) fn word(&self, offset: usize) -> Option<&Word> {
         self.0.get(offset >> 3)
     }
 
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<u64> {
         match shift::<N>(offset) {
-            Some(shift) => Some(self.word(offset)?.load(Ordering::Relaxed) >> shift & mask::<N>()),
+            Some(shift) => Some(self.word(offset)?.0.load(Ordering::Relaxed) >> shift & mask::<N>()),
             None => self.load_straddling::<N>(offset),
         }
     }
@@ -52,12 +57,11 @@ impl Words {
     #[inline(always)]
     fn store<const N: usize>(&self, offset: usize, value: u64) -> Option<()> {
         match shift::<N>(offset) {
-            Some(_) if N == 8 => self.word(offset)?.store(value, Ordering::Relaxed),
+            Some(_) if N == 8 => self.word(offset)?.0.store(value, Ordering::Relaxed),
             Some(shift) => {
-                let (mask, value) = (mask::<N>() << shift, (value & mask::<N>()) << shift);
-                let exchange = |word: u64| Some(word & !mask | value);
+                let exchange = |word| Some(replace::<N>(word, shift, value));
                 // The closure never refuses, so neither does the update.
-                let _ = self.word(offset)?.fetch_update(Ordering::Relaxed, Ordering::Relaxed, exchange);
+                let _ = self.word(offset)?.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, exchange);
             }
             None => self.store_straddling::<N>(offset, value)?,
         }
@@ -106,6 +110,9 @@ impl Area {
         Self::new(value_size, Chunks::Whole(Words::zeroed(words)?))
     }
 
+    /// Bytes that [`growing`](Self::growing) takes at once.
+    pub(crate) const GROWING_BYTES: u64 = size_of::<[Once<Words>; CHUNKS]>() as u64;
+
     /// No value yet: [`grow`](Self::grow) adds them.
     pub(crate) fn growing(value_size: u32) -> Option<Self> {
         Self::new(value_size, Chunks::Growing(Box::new([const { Once::new() }; CHUNKS])))
@@ -148,6 +155,12 @@ impl Area {
     /// Where `size` bytes at the program's `offset` are, when they are wholly inside one value.
     #[inline(always)]
     pub(crate) fn locate(&self, offset: u32, size: usize) -> Option<(&Words, usize)> {
+        // Global data is one value: nothing to divide then.
+        if let (Chunks::Whole(words), true) =
+            (&self.chunks, index(offset).checked_add(size)? <= index(self.value_size))
+        {
+            return Some((words, index(offset)));
+        }
         let slot = high64(u128::from(self.reciprocal).wrapping_mul(u128::from(offset)));
         let within = u64::from(offset).wrapping_sub(slot.wrapping_mul(u64::from(self.stride)));
         if within.checked_add(size as u64)? > u64::from(self.value_size) {
@@ -220,15 +233,13 @@ pub(crate) fn stride(value_size: u32) -> Option<u32> {
 fn chunk_of(slot: u32) -> (usize, u32) {
     match (slot >> FIRST_CHUNK_BITS).checked_ilog2() {
         None => (0, 0),
-        Some(bits) => {
-            (index(bits).wrapping_add(1), 1u32.unbounded_shl(bits.wrapping_add(FIRST_CHUNK_BITS)))
-        }
+        Some(bits) => (index(bits).wrapping_add(1), 1u32.unbounded_shl(bits.wrapping_add(FIRST_CHUNK_BITS))),
     }
 }
 
 /// How far up in its word a value of `N` bytes stands; `None` when it straddles two words.
 #[inline(always)]
-fn shift<const N: usize>(offset: usize) -> Option<u32> {
+pub(crate) fn shift<const N: usize>(offset: usize) -> Option<u32> {
     let byte = offset & 7;
     let byte = if cfg!(target_endian = "little") {
         (byte <= 8usize.wrapping_sub(N)).then_some(byte)
@@ -238,8 +249,21 @@ fn shift<const N: usize>(offset: usize) -> Option<u32> {
     Some(u32::try_from(byte?).ok()?.wrapping_mul(8))
 }
 
-const fn mask<const N: usize>() -> u64 {
-    u64::MAX >> (64 - 8 * N)
+/// The low `N` bytes.
+#[inline(always)]
+pub(crate) const fn mask<const N: usize>() -> u64 {
+    match N {
+        1 => 0xff,
+        2 => 0xffff,
+        4 => 0xffff_ffff,
+        _ => u64::MAX,
+    }
+}
+
+/// `word` with the low `N` bytes of `value` put `shift` bits up.
+#[inline(always)]
+pub(crate) const fn replace<const N: usize>(word: u64, shift: u32, value: u64) -> u64 {
+    word & !mask::<N>().wrapping_shl(shift) | (value & mask::<N>()).wrapping_shl(shift)
 }
 
 fn high64(product: u128) -> u64 {

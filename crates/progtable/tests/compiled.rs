@@ -1,0 +1,195 @@
+//! Objects as clang writes them. The sources are beside the objects.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails"
+)]
+
+use ebpf_progtable::{Instruction, MapKind, ObjectFile, Options, Program, ProgramKind, RelocateErrorKind};
+
+static LINKED: &[u8] = include_bytes!("objects/linked.bpf.o");
+static MAPS: &[u8] = include_bytes!("objects/maps.bpf.o");
+static MAPS_BIG_ENDIAN: &[u8] = include_bytes!("objects/maps-big-endian.bpf.o");
+static EXTERNS: &[u8] = include_bytes!("objects/externs.bpf.o");
+
+#[test]
+fn programs_and_subprograms() {
+    let file: ObjectFile = ObjectFile::open(LINKED).unwrap();
+    let row = |program: &Program<'_>| {
+        let kind = (program.kind(), program.expected_attach_type());
+        format!("{} {} {:?} {}", program.name(), program.section_name(), kind, program.autoload())
+    };
+    assert_eq!(
+        file.programs().map(row).collect::<Vec<_>>(),
+        [
+            "off tc/ingress (sched_cls, 46) false",
+            "first tc/ingress (sched_cls, 46) true",
+            "second tc/ingress (sched_cls, 46) true",
+            "loops xdp (xdp, 37) true",
+            "untyped elsewhere (unspec, 0) true",
+        ]
+    );
+    let subprograms: Vec<_> = file.subprograms().map(Program::name).collect();
+    assert_eq!(subprograms, ["shared", "leaf", "unused", "each"]);
+    assert!(file.program("shared").is_none(), "subprograms are hidden");
+    assert_eq!(file.license(), "GPL");
+}
+
+#[test]
+fn every_program_takes_only_the_subprograms_it_calls() {
+    let file: ObjectFile = ObjectFile::open_named("linked.bpf.o", LINKED).unwrap();
+    let len = |name: &str| {
+        let of = |name: &str| file.subprograms().find(|program| program.name() == name).unwrap().len();
+        let program = file.program(name).unwrap();
+        (file.linked_len(program).unwrap() - program.len(), of("shared"), of("leaf"), of("each"))
+    };
+    let (off, shared, leaf, each) = len("off");
+    assert_eq!(off, shared + leaf);
+    assert_eq!(len("first").0, shared + leaf);
+    assert_eq!(len("second").0, 0);
+    assert_eq!(len("loops").0, shared + leaf + each);
+}
+
+#[test]
+fn linked_code_refers_to_maps_and_stays_inside_itself() {
+    let file: ObjectFile = ObjectFile::open(LINKED).unwrap();
+    let mut buffer = [Instruction::default(); 64];
+    let (mut variables, mut calls, mut callbacks) = (0, 0, 0);
+    for program in file.programs() {
+        let linked = file.relocate(program, |map| 1000 + i32::try_from(map).unwrap(), &mut buffer).unwrap();
+        for (position, instruction) in linked.iter().enumerate() {
+            match (instruction.opcode(), instruction.src()) {
+                (0x18, 2) => {
+                    let map = &file.maps()[usize::try_from(instruction.imm() - 1000).unwrap()];
+                    assert!(map.is_internal());
+                    assert!(linked[position + 1].imm().unsigned_abs() < map.value_size());
+                    variables += 1;
+                }
+                (0x85, 1) | (0x18, 4) => {
+                    let target = i64::try_from(position).unwrap() + 1 + i64::from(instruction.imm());
+                    let target = usize::try_from(target).unwrap();
+                    assert!(target >= program.len() && target < linked.len());
+                    assert_eq!(linked[target - 1].opcode(), 0x95, "a function follows the end of another");
+                    *if instruction.opcode() == 0x85 { &mut calls } else { &mut callbacks } += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(variables > 5 && calls > 5 && callbacks == 1, "{variables} {calls} {callbacks}");
+}
+
+#[test]
+fn maps_of_every_sort() {
+    for (data, prefix) in [(MAPS, "maps"), (MAPS_BIG_ENDIAN, "maps")] {
+        let file: ObjectFile = ObjectFile::open_named("/some/where/maps.bpf.o", data).unwrap();
+        let rows: Vec<_> = file
+            .maps()
+            .iter()
+            .map(|map| {
+                let sizes = [map.key_size(), map.value_size(), map.max_entries(), map.flags()];
+                (map.name(), map.kind(), sizes)
+            })
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ("ring", MapKind::RINGBUF, [0, 0, 8192, 0]),
+                ("perf", MapKind::PERF_EVENT_ARRAY, [4, 4, 0, 0]),
+                ("a_map_with_a_long_name", MapKind::HASH, [16, 32, 100, 5]),
+                ("outer", MapKind::HASH_OF_MAPS, [8, 4, 3, 0]),
+                ("tails", MapKind::PROG_ARRAY, [4, 4, 2, 0]),
+                ("bloom", MapKind::BLOOM_FILTER, [0, 8, 9, 0]),
+                ("maps.data", MapKind::ARRAY, [4, 4, 1, 0]),
+                ("maps.rodata", MapKind::ARRAY, [4, 17, 1, 0x480]),
+                (".rodata.a_long_section_name", MapKind::ARRAY, [4, 5, 1, 0x480]),
+                ("maps.bss", MapKind::ARRAY, [4, 12, 1, 0x400]),
+            ],
+            "{prefix}"
+        );
+        let named = file.map("a_map_with_a_long_name").unwrap();
+        assert!(named.is_pinned_by_name());
+        assert_eq!(named.numa_node(), 1);
+        assert_eq!(file.map("bloom").unwrap().extra(), 3);
+        let data = file.map("maps.data").unwrap();
+        let order =
+            if file.is_native() == cfg!(target_endian = "little") { [1, 0, 0, 0] } else { [0, 0, 0, 1] };
+        assert_eq!(data.initial_value(), Some(&order[..]));
+        assert!(!data.is_read_only());
+        assert_eq!(file.map(".rodata.a_long_section_name").unwrap().initial_value(), Some(&b"name\0"[..]));
+        assert!(file.map("maps.rodata").unwrap().is_read_only());
+        assert_eq!(file.map("maps.bss").unwrap().initial_value(), None);
+        let inner = file.inner_map(file.map("outer").unwrap(), &Options::default()).unwrap();
+        assert_eq!(
+            (inner.kind, inner.key_size, inner.value_size, inner.max_entries),
+            (MapKind::ARRAY, 4, 32, 5)
+        );
+        assert_eq!(file.inner_map(file.map("tails").unwrap(), &Options::default()), None);
+    }
+}
+
+#[test]
+fn options_change_what_depends_on_the_machine() {
+    let mut options = Options::default();
+    options.page_size = 65536;
+    options.possible_cpus = 12;
+    let file: ObjectFile = ObjectFile::open_with(MAPS, &options).unwrap();
+    assert_eq!(file.map("ring").unwrap().max_entries(), 65536);
+    assert_eq!(file.map("perf").unwrap().max_entries(), 12);
+    assert_eq!(file.map(".data").unwrap().value_size(), 4, "an object without a name has no prefix");
+}
+
+#[test]
+fn what_needs_a_kernel_is_refused_when_linked_and_not_before() {
+    let file: ObjectFile = ObjectFile::open_named("externs.bpf.o", EXTERNS).unwrap();
+    let len = |name: &str| file.linked_len(file.program(name).unwrap()).map_err(|error| *error.kind());
+    assert!(matches!(len("config"), Err(RelocateErrorKind::Extern { .. })));
+    assert!(matches!(len("symbol"), Err(RelocateErrorKind::Extern { .. })));
+    assert_eq!(len("field"), Err(RelocateErrorKind::NeedsCoRe));
+    assert_eq!(len("plain"), Ok(2));
+    assert_eq!(file.program("plain").unwrap().kind(), ProgramKind::TRACING);
+    let kconfig = file.map("externs.kconfig").unwrap();
+    assert_eq!((kconfig.value_size(), kconfig.flags()), (4 + 1 + 33, 0x480));
+    assert_eq!((kconfig.initial_value(), kconfig.section_index()), (None, None));
+}
+
+#[test]
+fn freezing_has_one_winner_and_no_late_change() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    for round in 0..200 {
+        let file: ObjectFile = ObjectFile::open(LINKED).unwrap();
+        let winners = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (file, winners) = (&file, &winners);
+                scope.spawn(move || {
+                    if (round + thread) % 3 != 0 {
+                        std::thread::yield_now();
+                    }
+                    let won = file.freeze().is_ok();
+                    winners.fetch_add(usize::from(won), Ordering::Relaxed);
+                    let then: Vec<_> = file.programs().map(Program::autoload).collect();
+                    std::thread::yield_now();
+                    let later: Vec<_> = file.programs().map(Program::autoload).collect();
+                    assert_eq!(then, later, "nothing changes once freeze has returned");
+                });
+            }
+            let file = &file;
+            scope.spawn(move || {
+                let mut refused = false;
+                for turn in 0..50 {
+                    for program in file.programs() {
+                        let answer = file.set_autoload(program, turn % 2 == 0);
+                        assert!(!(refused && answer.is_ok()), "once refused, always refused");
+                        refused |= answer.is_err();
+                    }
+                }
+            });
+        });
+        assert_eq!(winners.into_inner(), 1);
+    }
+}

@@ -1,0 +1,106 @@
+//! Damaged objects: nothing panics, and what opens can be asked everything.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails"
+)]
+
+use ebpf_progtable::{Instruction, ObjectFile, Options};
+use proptest::prelude::*;
+
+const OBJECTS: [&[u8]; 5] = [
+    include_bytes!("objects/choose.bpf.o"),
+    include_bytes!("objects/linked.bpf.o"),
+    include_bytes!("objects/maps.bpf.o"),
+    include_bytes!("objects/maps-big-endian.bpf.o"),
+    include_bytes!("objects/externs.bpf.o"),
+];
+
+/// Opens the bytes and asks for everything there is; how many programs could be linked.
+fn exercise(data: &[u8]) -> usize {
+    let Ok(file) = ObjectFile::<16, 16>::open_named("damaged.o", data) else { return 0 };
+    let mut buffer = [Instruction::default(); 128];
+    let mut linked = 0;
+    for program in file.programs().chain(file.subprograms()) {
+        let _ = format!("{program:?} {}", program.section_offset());
+        assert_eq!(program.instruction_bytes().len(), program.len() * 8);
+        let len = file.linked_len(program);
+        match file.relocate(program, |map| i32::try_from(map).unwrap(), &mut buffer) {
+            Ok(code) => {
+                assert_eq!(len, Ok(code.len()));
+                linked += 1;
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    for map in file.maps() {
+        let _ = format!("{map:?} {}", map.extra());
+        let _ = file.inner_map(map, &Options::default());
+        if let Some(value) = map.initial_value() {
+            assert_eq!(value.len(), usize::try_from(map.value_size()).unwrap());
+        }
+    }
+    linked
+}
+
+#[test]
+fn undamaged_objects_link() {
+    assert_eq!(OBJECTS.map(exercise), [3, 5, 1, 0, 1], "programs that can be linked without a kernel");
+}
+
+fn word() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0_u32), Just(1), Just(8), Just(u32::MAX), any::<u32>()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 4000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn bytes_changed(
+        object in 0..OBJECTS.len(),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut data = OBJECTS[object].to_vec();
+        for (position, byte) in changes {
+            let position = position.index(data.len());
+            data[position] = byte;
+        }
+        exercise(&data);
+    }
+
+    /// Numbers that matter more than others, where headers and tables have numbers.
+    #[test]
+    fn words_changed(
+        object in 0..OBJECTS.len(),
+        changes in proptest::collection::vec(
+            (any::<proptest::sample::Index>(), word()),
+            1..6,
+        ),
+    ) {
+        let mut data = OBJECTS[object].to_vec();
+        for (position, word) in changes {
+            let position = position.index(data.len() / 4) * 4;
+            data[position..position + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        exercise(&data);
+    }
+
+    #[test]
+    fn cut_off(object in 0..OBJECTS.len(), len in any::<proptest::sample::Index>()) {
+        let data = OBJECTS[object];
+        exercise(&data[..len.index(data.len())]);
+    }
+
+    #[test]
+    fn anything_at_all(data in proptest::collection::vec(any::<u8>(), 0..400)) {
+        exercise(&data);
+    }
+}

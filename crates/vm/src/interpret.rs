@@ -1,0 +1,406 @@
+//! Running decoded instructions, as RFC 9669 defines them.
+
+use crate::arithmetic::*;
+use crate::decode::Register::{self, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
+use crate::decode::{Code, Op};
+use crate::error::{Fault, FaultKind};
+use crate::helpers;
+use crate::host::Host;
+use crate::memory::{Memory, Region, high, index, low};
+use crate::program::Outcome;
+
+/// What is the same in all runs of a program.
+pub(crate) struct Machine<'p> {
+    pub(crate) ops: &'p [Op],
+    pub(crate) budget: u64,
+    pub(crate) host: &'p dyn Host,
+}
+
+/// Where a function returns to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallFrame {
+    return_to: usize,
+    /// Registers 6 to 9.
+    saved: [u64; 4],
+    /// For callbacks of `bpf_loop`: how often in all, 0 otherwise.
+    repeats: u32,
+    done: u32,
+    callback: u32,
+    argument: u64,
+}
+
+impl CallFrame {
+    pub(crate) const EMPTY: Self =
+        Self { return_to: 0, saved: [0; 4], repeats: 0, done: 0, callback: 0, argument: 0 };
+}
+
+/// Most iterations of `bpf_loop` (`BPF_MAX_LOOPS`).
+const MAX_LOOPS: u32 = 8 << 20;
+
+/// Registers 0 to 10.
+struct Registers([u64; Register::ALL.len()]);
+
+impl Registers {
+    // Neither default is ever used: there is a place for each register, and the compiler knows.
+
+    #[inline(always)]
+    fn get(&self, register: Register) -> u64 {
+        self.0.get(register as usize).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn set(&mut self, register: Register, value: u64) {
+        if let Some(place) = self.0.get_mut(register as usize) {
+            *place = value;
+        }
+    }
+
+    fn saved(&self) -> [u64; 4] {
+        SAVED.map(|register| self.get(register))
+    }
+
+    fn restore(&mut self, saved: [u64; 4]) {
+        for (register, value) in SAVED.into_iter().zip(saved) {
+            self.set(register, value);
+        }
+    }
+}
+
+/// What a call leaves as it was, besides the frame pointer.
+const SAVED: [Register; 4] = [R6, R7, R8, R9];
+
+impl Machine<'_> {
+    /// Runs from the first instruction until the program returns or is stopped. `frames` has room for the calls below it.
+    pub(crate) fn interpret(
+        &self,
+        memory: &mut Memory<'_, '_>,
+        frames: &mut [CallFrame],
+    ) -> Result<Outcome, Fault> {
+        let mut r = Registers([0; Register::ALL.len()]);
+        r.set(R1, Region::Context.address(0));
+        r.set(R10, Memory::frame_pointer(0));
+        let mut remaining = self.budget;
+        let mut depth = 0usize;
+        let mut next = 0usize;
+        let last = 'blocks: loop {
+            let start = next;
+            let target = 'block: loop {
+                let at = next;
+                let Some(op) = self.ops.get(at) else { return fault(at, FaultKind::NoInstruction) };
+                next = at.wrapping_add(1);
+
+                macro_rules! alu64 {
+                    (K, $operation:expr) => {
+                        r.set(op.dst, $operation(r.get(op.dst), op.imm))
+                    };
+                    (X, $operation:expr) => {
+                        r.set(op.dst, $operation(r.get(op.dst), r.get(op.src)))
+                    };
+                }
+                macro_rules! alu32 {
+                    (K, $operation:expr) => {
+                        r.set(op.dst, u64::from($operation(low(r.get(op.dst)), low(op.imm))))
+                    };
+                    (X, $operation:expr) => {
+                        r.set(op.dst, u64::from($operation(low(r.get(op.dst)), low(r.get(op.src)))))
+                    };
+                }
+                macro_rules! jump64 {
+                ($second:tt, $condition:expr) => {
+                    if $condition(r.get(op.dst), jump64!(@ $second)) {
+                        break 'block index(op.target);
+                    }
+                };
+                (@ K) => { op.imm };
+                (@ X) => { r.get(op.src) };
+            }
+                macro_rules! jump32 {
+                ($second:tt, $condition:expr) => {
+                    if $condition(low(r.get(op.dst)), low(jump32!(@ $second))) {
+                        break 'block index(op.target);
+                    }
+                };
+                (@ K) => { op.imm };
+                (@ X) => { r.get(op.src) };
+            }
+                macro_rules! load {
+                    ($size:literal, $extend:expr) => {{
+                        let address = displaced(r.get(op.src), op);
+                        match memory.load::<$size>(address) {
+                            Some(value) => r.set(op.dst, $extend(value)),
+                            None => return fault(at, memory.fault(address, $size, false)),
+                        }
+                    }};
+                }
+                macro_rules! store {
+                    ($size:literal, $value:expr) => {{
+                        let address = displaced(r.get(op.dst), op);
+                        if memory.store::<$size>(address, $value).is_none() {
+                            return fault(at, memory.fault(address, $size, true));
+                        }
+                    }};
+                }
+
+                match op.code {
+                    Code::Add64K => alu64!(K, u64::wrapping_add),
+                    Code::Add64X => alu64!(X, u64::wrapping_add),
+                    Code::Add32K => alu32!(K, u32::wrapping_add),
+                    Code::Add32X => alu32!(X, u32::wrapping_add),
+                    Code::Sub64K => alu64!(K, u64::wrapping_sub),
+                    Code::Sub64X => alu64!(X, u64::wrapping_sub),
+                    Code::Sub32K => alu32!(K, u32::wrapping_sub),
+                    Code::Sub32X => alu32!(X, u32::wrapping_sub),
+                    Code::Mul64K => alu64!(K, u64::wrapping_mul),
+                    Code::Mul64X => alu64!(X, u64::wrapping_mul),
+                    Code::Mul32K => alu32!(K, u32::wrapping_mul),
+                    Code::Mul32X => alu32!(X, u32::wrapping_mul),
+                    Code::Div64K => alu64!(K, div64),
+                    Code::Div64X => alu64!(X, div64),
+                    Code::Div32K => alu32!(K, div32),
+                    Code::Div32X => alu32!(X, div32),
+                    Code::SDiv64K => alu64!(K, sdiv64),
+                    Code::SDiv64X => alu64!(X, sdiv64),
+                    Code::SDiv32K => alu32!(K, sdiv32),
+                    Code::SDiv32X => alu32!(X, sdiv32),
+                    Code::Or64K => alu64!(K, |a, b| a | b),
+                    Code::Or64X => alu64!(X, |a, b| a | b),
+                    Code::Or32K => alu32!(K, |a, b| a | b),
+                    Code::Or32X => alu32!(X, |a, b| a | b),
+                    Code::And64K => alu64!(K, |a, b| a & b),
+                    Code::And64X => alu64!(X, |a, b| a & b),
+                    Code::And32K => alu32!(K, |a, b| a & b),
+                    Code::And32X => alu32!(X, |a, b| a & b),
+                    Code::Lsh64K => alu64!(K, lsh64),
+                    Code::Lsh64X => alu64!(X, lsh64),
+                    Code::Lsh32K => alu32!(K, u32::wrapping_shl),
+                    Code::Lsh32X => alu32!(X, u32::wrapping_shl),
+                    Code::Rsh64K => alu64!(K, rsh64),
+                    Code::Rsh64X => alu64!(X, rsh64),
+                    Code::Rsh32K => alu32!(K, u32::wrapping_shr),
+                    Code::Rsh32X => alu32!(X, u32::wrapping_shr),
+                    Code::Mod64K => alu64!(K, mod64),
+                    Code::Mod64X => alu64!(X, mod64),
+                    Code::Mod32K => alu32!(K, mod32),
+                    Code::Mod32X => alu32!(X, mod32),
+                    Code::SMod64K => alu64!(K, smod64),
+                    Code::SMod64X => alu64!(X, smod64),
+                    Code::SMod32K => alu32!(K, smod32),
+                    Code::SMod32X => alu32!(X, smod32),
+                    Code::Xor64K => alu64!(K, |a, b| a ^ b),
+                    Code::Xor64X => alu64!(X, |a, b| a ^ b),
+                    Code::Xor32K => alu32!(K, |a, b| a ^ b),
+                    Code::Xor32X => alu32!(X, |a, b| a ^ b),
+                    Code::Arsh64K => alu64!(K, arsh64),
+                    Code::Arsh64X => alu64!(X, arsh64),
+                    Code::Arsh32K => alu32!(K, arsh32),
+                    Code::Arsh32X => alu32!(X, arsh32),
+                    Code::Neg64 => r.set(op.dst, r.get(op.dst).wrapping_neg()),
+                    Code::Neg32 => r.set(op.dst, u64::from(low(r.get(op.dst)).wrapping_neg())),
+                    Code::Load => r.set(op.dst, op.imm),
+                    Code::LoadWide => {
+                        r.set(op.dst, op.imm);
+                        next = at.wrapping_add(2);
+                    }
+                    Code::Mov64X => r.set(op.dst, r.get(op.src)),
+                    Code::Mov32X => r.set(op.dst, u64::from(low(r.get(op.src)))),
+                    Code::MovSx8To64 => r.set(op.dst, extend8(r.get(op.src))),
+                    Code::MovSx16To64 => r.set(op.dst, extend16(r.get(op.src))),
+                    Code::MovSx32To64 => r.set(op.dst, extend32(r.get(op.src))),
+                    Code::MovSx8To32 => r.set(op.dst, u64::from(low(extend8(r.get(op.src))))),
+                    Code::MovSx16To32 => r.set(op.dst, u64::from(low(extend16(r.get(op.src))))),
+                    Code::Low16 => r.set(op.dst, r.get(op.dst) & 0xffff),
+                    Code::Low32 => r.set(op.dst, r.get(op.dst) & 0xffff_ffff),
+                    Code::Low64 => {}
+                    Code::Swap16 => r.set(op.dst, r.get(op.dst).swap_bytes() >> 48),
+                    Code::Swap32 => r.set(op.dst, r.get(op.dst).swap_bytes() >> 32),
+                    Code::Swap64 => r.set(op.dst, r.get(op.dst).swap_bytes()),
+
+                    Code::Ja => break 'block index(op.target),
+                    Code::Jeq64K => jump64!(K, |a, b| a == b),
+                    Code::Jeq64X => jump64!(X, |a, b| a == b),
+                    Code::Jeq32K => jump32!(K, |a, b| a == b),
+                    Code::Jeq32X => jump32!(X, |a, b| a == b),
+                    Code::Jne64K => jump64!(K, |a, b| a != b),
+                    Code::Jne64X => jump64!(X, |a, b| a != b),
+                    Code::Jne32K => jump32!(K, |a, b| a != b),
+                    Code::Jne32X => jump32!(X, |a, b| a != b),
+                    Code::Jset64K => jump64!(K, |a, b| a & b != 0),
+                    Code::Jset64X => jump64!(X, |a, b| a & b != 0),
+                    Code::Jset32K => jump32!(K, |a, b| a & b != 0),
+                    Code::Jset32X => jump32!(X, |a, b| a & b != 0),
+                    Code::Jgt64K => jump64!(K, |a, b| a > b),
+                    Code::Jgt64X => jump64!(X, |a, b| a > b),
+                    Code::Jgt32K => jump32!(K, |a, b| a > b),
+                    Code::Jgt32X => jump32!(X, |a, b| a > b),
+                    Code::Jge64K => jump64!(K, |a, b| a >= b),
+                    Code::Jge64X => jump64!(X, |a, b| a >= b),
+                    Code::Jge32K => jump32!(K, |a, b| a >= b),
+                    Code::Jge32X => jump32!(X, |a, b| a >= b),
+                    Code::Jlt64K => jump64!(K, |a, b| a < b),
+                    Code::Jlt64X => jump64!(X, |a, b| a < b),
+                    Code::Jlt32K => jump32!(K, |a, b| a < b),
+                    Code::Jlt32X => jump32!(X, |a, b| a < b),
+                    Code::Jle64K => jump64!(K, |a, b| a <= b),
+                    Code::Jle64X => jump64!(X, |a, b| a <= b),
+                    Code::Jle32K => jump32!(K, |a, b| a <= b),
+                    Code::Jle32X => jump32!(X, |a, b| a <= b),
+                    Code::Jsgt64K => jump64!(K, |a: u64, b: u64| a.cast_signed() > b.cast_signed()),
+                    Code::Jsgt64X => jump64!(X, |a: u64, b: u64| a.cast_signed() > b.cast_signed()),
+                    Code::Jsgt32K => jump32!(K, |a: u32, b: u32| a.cast_signed() > b.cast_signed()),
+                    Code::Jsgt32X => jump32!(X, |a: u32, b: u32| a.cast_signed() > b.cast_signed()),
+                    Code::Jsge64K => jump64!(K, |a: u64, b: u64| a.cast_signed() >= b.cast_signed()),
+                    Code::Jsge64X => jump64!(X, |a: u64, b: u64| a.cast_signed() >= b.cast_signed()),
+                    Code::Jsge32K => jump32!(K, |a: u32, b: u32| a.cast_signed() >= b.cast_signed()),
+                    Code::Jsge32X => jump32!(X, |a: u32, b: u32| a.cast_signed() >= b.cast_signed()),
+                    Code::Jslt64K => jump64!(K, |a: u64, b: u64| a.cast_signed() < b.cast_signed()),
+                    Code::Jslt64X => jump64!(X, |a: u64, b: u64| a.cast_signed() < b.cast_signed()),
+                    Code::Jslt32K => jump32!(K, |a: u32, b: u32| a.cast_signed() < b.cast_signed()),
+                    Code::Jslt32X => jump32!(X, |a: u32, b: u32| a.cast_signed() < b.cast_signed()),
+                    Code::Jsle64K => jump64!(K, |a: u64, b: u64| a.cast_signed() <= b.cast_signed()),
+                    Code::Jsle64X => jump64!(X, |a: u64, b: u64| a.cast_signed() <= b.cast_signed()),
+                    Code::Jsle32K => jump32!(K, |a: u32, b: u32| a.cast_signed() <= b.cast_signed()),
+                    Code::Jsle32X => jump32!(X, |a: u32, b: u32| a.cast_signed() <= b.cast_signed()),
+
+                    Code::Load8 => load!(1, core::convert::identity),
+                    Code::Load16 => load!(2, core::convert::identity),
+                    Code::Load32 => load!(4, core::convert::identity),
+                    Code::Load64 => load!(8, core::convert::identity),
+                    Code::LoadSx8 => load!(1, extend8),
+                    Code::LoadSx16 => load!(2, extend16),
+                    Code::LoadSx32 => load!(4, extend32),
+                    Code::Store8K => store!(1, op.imm),
+                    Code::Store16K => store!(2, op.imm),
+                    Code::Store32K => store!(4, op.imm),
+                    Code::Store64K => store!(8, op.imm),
+                    Code::Store8X => store!(1, r.get(op.src)),
+                    Code::Store16X => store!(2, r.get(op.src)),
+                    Code::Store32X => store!(4, r.get(op.src)),
+                    Code::Store64X => store!(8, r.get(op.src)),
+                    Code::Atomic32 => atomic::<4>(&mut r, memory, *op).or_else(|kind| fault(at, kind))?,
+                    Code::Atomic64 => atomic::<8>(&mut r, memory, *op).or_else(|kind| fault(at, kind))?,
+
+                    Code::Helper => {
+                        let arguments = [r.get(R1), r.get(R2), r.get(R3), r.get(R4), r.get(R5)];
+                        let answer = helpers::call(low(op.imm), arguments, memory, self.host);
+                        r.set(R0, answer.or_else(|kind| fault(at, kind))?);
+                    }
+                    Code::Call => {
+                        let Some(frame) = frames.get_mut(depth) else {
+                            return fault(at, FaultKind::CallDepth);
+                        };
+                        *frame = CallFrame { return_to: next, saved: r.saved(), ..CallFrame::EMPTY };
+                        depth = depth.wrapping_add(1);
+                        r.set(R10, Memory::frame_pointer(depth));
+                        break 'block index(op.target);
+                    }
+                    Code::Loop => {
+                        let (repeats, callback) = (low(r.get(R1)), r.get(R2));
+                        match self.check_loop(repeats, callback, r.get(R4)) {
+                            Err(kind) => return fault(at, kind),
+                            Ok(Some(answer)) => r.set(R0, answer),
+                            Ok(None) => {
+                                let Some(frame) = frames.get_mut(depth) else {
+                                    return fault(at, FaultKind::CallDepth);
+                                };
+                                let (callback, argument) = (low(callback), r.get(R3));
+                                *frame = CallFrame {
+                                    return_to: next,
+                                    saved: r.saved(),
+                                    repeats,
+                                    done: 0,
+                                    callback,
+                                    argument,
+                                };
+                                depth = depth.wrapping_add(1);
+                                r.set(R10, Memory::frame_pointer(depth));
+                                r.set(R1, 0);
+                                r.set(R2, argument);
+                                break 'block index(callback);
+                            }
+                        }
+                    }
+                    Code::Exit => {
+                        let Some(caller) = depth.checked_sub(1) else {
+                            let reservations = memory.live_reservations();
+                            if reservations != 0 {
+                                return fault(at, FaultKind::ReservationLeak { reservations });
+                            }
+                            break 'blocks start;
+                        };
+                        let Some(frame) = frames.get_mut(caller) else {
+                            return fault(at, FaultKind::CallDepth);
+                        };
+                        if frame.repeats != 0 {
+                            frame.done = frame.done.wrapping_add(1);
+                            if r.get(R0) == 0 && frame.done < frame.repeats {
+                                r.set(R1, u64::from(frame.done));
+                                r.set(R2, frame.argument);
+                                break 'block index(frame.callback);
+                            }
+                            r.set(R0, u64::from(frame.done));
+                        }
+                        r.restore(frame.saved);
+                        depth = caller;
+                        r.set(R10, Memory::frame_pointer(depth));
+                        break 'block frame.return_to;
+                    }
+                    Code::Trap => return fault(at, FaultKind::NoInstruction),
+                }
+            };
+            // Paid for when control moves, which is what every endless run has to do.
+            let Some(left) = remaining.checked_sub(distance(start, next)) else {
+                return fault(next.wrapping_sub(1), FaultKind::BudgetExhausted { budget: self.budget });
+            };
+            remaining = left;
+            next = target;
+        };
+        let Some(left) = remaining.checked_sub(distance(last, next)) else {
+            return fault(next.wrapping_sub(1), FaultKind::BudgetExhausted { budget: self.budget });
+        };
+        Ok(Outcome { return_value: r.get(R0), instructions: self.budget.wrapping_sub(left) })
+    }
+
+    /// The answer of `bpf_loop` if it does not come to running the callback.
+    fn check_loop(&self, repeats: u32, callback: u64, flags: u64) -> Result<Option<u64>, FaultKind> {
+        let target = self.ops.get(index(low(callback)));
+        if high(callback) != Region::Function.number() || !target.is_some_and(|op| op.entry) {
+            return Err(FaultKind::NotAFunction { helper: helpers::LOOP, value: callback });
+        }
+        Ok(if flags != 0 {
+            Some(helpers::errno(-22))
+        } else if repeats > MAX_LOOPS {
+            Some(helpers::errno(-7))
+        } else if repeats == 0 {
+            Some(0)
+        } else {
+            None
+        })
+    }
+}
+
+#[inline(never)]
+fn atomic<const N: usize>(r: &mut Registers, memory: &mut Memory<'_, '_>, op: Op) -> Result<(), FaultKind> {
+    use crate::decode::atomic::{CMPXCHG, FETCH};
+    let old = memory.atomic::<N>(displaced(r.get(op.dst), &op), op.imm, r.get(op.src), r.get(R0))?;
+    if op.imm == CMPXCHG {
+        r.set(R0, old);
+    } else if op.imm & FETCH != 0 {
+        r.set(op.src, old);
+    }
+    Ok(())
+}
+
+#[cold]
+fn fault<T>(instruction: usize, kind: FaultKind) -> Result<T, Fault> {
+    Err(Fault { instruction, kind })
+}
+
+/// Instruction slots from `start` up to `next`.
+fn distance(start: usize, next: usize) -> u64 {
+    next.wrapping_sub(start) as u64
+}
+
+#[inline(always)]
+fn displaced(base: u64, op: &Op) -> u64 {
+    base.wrapping_add(i64::from(op.target.cast_signed()).cast_unsigned())
+}

@@ -1,0 +1,206 @@
+//! Creating a map: the attributes it may have (Linux's `map_alloc_check` of each kind, with its error numbers), what it is
+//! charged, and its parts.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use ebpf_loader::{MapKind, MapSpec};
+
+use super::area::Area;
+use super::flags::*;
+use super::hash::Hash;
+use super::queue::Queue;
+use super::{Inner, Store, VmMap};
+use crate::account::Account;
+use crate::error::VmError;
+use crate::ring::RingMap;
+
+impl VmMap {
+    pub(crate) fn create(
+        spec: &MapSpec<'_>,
+        id: u32,
+        seed: u32,
+        page_size: u32,
+        account: &Arc<Account>,
+    ) -> Result<Self, VmError> {
+        let name = || Box::from(spec.name);
+        let kind = spec.kind;
+        let supported = matches!(
+            kind,
+            MapKind::ARRAY
+                | MapKind::PERCPU_ARRAY
+                | MapKind::HASH
+                | MapKind::PERCPU_HASH
+                | MapKind::LRU_HASH
+                | MapKind::LRU_PERCPU_HASH
+                | MapKind::QUEUE
+                | MapKind::STACK
+                | MapKind::RINGBUF
+        );
+        if !supported {
+            return Err(VmError::UnsupportedMapKind { name: name(), kind });
+        }
+        check(spec, page_size).map_err(|refused| VmError::InvalidMap {
+            name: name(),
+            reason: refused.reason,
+            errno: refused.errno,
+        })?;
+
+        // What the map takes now, and what its first entry will take on top: a map that cannot hold one entry is refused here.
+        let stride = u64::from(spec.value_size).next_multiple_of(8);
+        let own = (size_of::<Inner>() as u64).saturating_add(spec.name.len() as u64);
+        let (now, entry) = match kind {
+            MapKind::ARRAY | MapKind::PERCPU_ARRAY => (stride.saturating_mul(u64::from(spec.max_entries)), 0),
+            MapKind::RINGBUF => (RingMap::bytes(spec.max_entries), 0),
+            MapKind::QUEUE | MapKind::STACK => (0, u64::from(spec.value_size)),
+            _ => (
+                Area::GROWING_BYTES,
+                Hash::slot_bytes(spec.key_size, u32::try_from(stride).unwrap_or(u32::MAX)),
+            ),
+        };
+        let now = now.saturating_add(own);
+        let charge = account.open();
+        let over_limit = |requested| VmError::MemoryLimit {
+            name: name(),
+            requested,
+            in_use: account.in_use(),
+            limit: account.limit(),
+        };
+        if now.saturating_add(entry) > account.limit() {
+            return Err(over_limit(now.saturating_add(entry)));
+        }
+        charge.add(now).ok_or_else(|| over_limit(now))?;
+
+        let no_memory = || VmError::OutOfMemory { name: name(), requested: now };
+        let (area, store) = match kind {
+            MapKind::ARRAY | MapKind::PERCPU_ARRAY => {
+                let area = Area::whole(spec.value_size, spec.max_entries).ok_or_else(no_memory)?;
+                (Some(area), Store::Array)
+            }
+            MapKind::QUEUE | MapKind::STACK => {
+                let queue = Queue::new(spec.value_size, spec.max_entries, kind == MapKind::STACK);
+                (None, Store::Queue(queue))
+            }
+            MapKind::RINGBUF => {
+                let ring = RingMap::new(spec.max_entries, page_size).ok_or_else(no_memory)?;
+                (None, Store::Ring(ring))
+            }
+            _ => {
+                let evicts = matches!(kind, MapKind::LRU_HASH | MapKind::LRU_PERCPU_HASH);
+                let area = Area::growing(spec.value_size).ok_or_else(no_memory)?;
+                let hash = Hash::new(spec.key_size, spec.max_entries, evicts, u64::from(seed));
+                (Some(area), Store::Hash(hash))
+            }
+        };
+        if let (Some(area), Some(value)) = (&area, spec.initial_value) {
+            area.write(0, value).ok_or_else(no_memory)?;
+        }
+        let inner = Inner {
+            id,
+            name: name(),
+            kind,
+            key_size: spec.key_size,
+            value_size: spec.value_size,
+            max_entries: spec.max_entries,
+            flags: spec.flags,
+            frozen: spec.read_only,
+            area,
+            store,
+            charge,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+/// Why Linux would refuse to create a map.
+struct Refused {
+    reason: &'static str,
+    errno: i32,
+}
+
+const EINVAL: i32 = -22;
+const E2BIG: i32 = -7;
+const ENOTSUPP: i32 = -524;
+
+/// The largest allocation of Linux's slab (`KMALLOC_MAX_SIZE`), which bounds keys and values outside of arrays.
+const LARGEST_VALUE: u64 = 1 << 22;
+
+const ACCESS: u32 = RDONLY | WRONLY | RDONLY_PROG | WRONLY_PROG;
+
+fn check(map: &MapSpec<'_>, page_size: u32) -> Result<(), Refused> {
+    let (allowed, array, hash) = match map.kind {
+        MapKind::ARRAY => (NUMA_NODE | MMAPABLE | PRESERVE_ELEMS | INNER_MAP | ACCESS, true, false),
+        MapKind::PERCPU_ARRAY => (NUMA_NODE | ACCESS, true, false),
+        MapKind::HASH | MapKind::PERCPU_HASH => (NO_PREALLOC | NUMA_NODE | ZERO_SEED | ACCESS, false, true),
+        MapKind::LRU_HASH | MapKind::LRU_PERCPU_HASH => {
+            (NO_PREALLOC | NO_COMMON_LRU | NUMA_NODE | ZERO_SEED | ACCESS, false, true)
+        }
+        MapKind::RINGBUF => (NUMA_NODE, false, false),
+        _ => (NUMA_NODE | ACCESS, false, false),
+    };
+    if map.flags & !allowed != 0 {
+        return refuse("flags that its kind does not have", EINVAL);
+    }
+    if map.flags & RDONLY_PROG != 0 && map.flags & WRONLY_PROG != 0 {
+        return refuse("BPF_F_RDONLY_PROG and BPF_F_WRONLY_PROG at once", EINVAL);
+    }
+    if map.flags & RDONLY != 0 && map.flags & WRONLY != 0 {
+        return refuse("BPF_F_RDONLY and BPF_F_WRONLY at once", EINVAL);
+    }
+    if map.initial_value.is_some() && map.kind != MapKind::ARRAY {
+        return refuse("only arrays have an initial value", EINVAL);
+    }
+    if map.initial_value.is_some_and(|value| value.len() as u64 > u64::from(map.value_size)) {
+        return refuse("the initial value is longer than value_size", EINVAL);
+    }
+    if map.kind == MapKind::RINGBUF {
+        return check_ring(map, page_size);
+    }
+    if map.max_entries == 0 {
+        return refuse("max_entries is 0", EINVAL);
+    }
+    if map.value_size == 0 {
+        return refuse("value_size is 0", EINVAL);
+    }
+    if array {
+        if map.key_size != 4 {
+            return refuse("the key of an array has 4 bytes", EINVAL);
+        }
+        if map.value_size > i32::MAX.cast_unsigned() {
+            return refuse("value_size is above 2^31 - 1", E2BIG);
+        }
+    } else if hash {
+        if map.key_size == 0 {
+            return refuse("key_size is 0", EINVAL);
+        }
+        let is_lru = matches!(map.kind, MapKind::LRU_HASH | MapKind::LRU_PERCPU_HASH);
+        if is_lru && map.flags & NO_PREALLOC != 0 {
+            return refuse("BPF_F_NO_PREALLOC with an LRU map", ENOTSUPP);
+        }
+        if u64::from(map.key_size).saturating_add(u64::from(map.value_size)) >= LARGEST_VALUE {
+            return refuse("key and value have more than 2^22 - 1 bytes together", E2BIG);
+        }
+    } else {
+        if map.key_size != 0 {
+            return refuse("queues and stacks have no key", EINVAL);
+        }
+        if u64::from(map.value_size) > LARGEST_VALUE {
+            return refuse("value_size is above 2^22", E2BIG);
+        }
+    }
+    Ok(())
+}
+
+fn check_ring(map: &MapSpec<'_>, page_size: u32) -> Result<(), Refused> {
+    if map.key_size != 0 || map.value_size != 0 {
+        return refuse("rings have no key_size and no value_size", EINVAL);
+    }
+    if !map.max_entries.is_power_of_two() || !map.max_entries.is_multiple_of(page_size.max(1)) {
+        return refuse("the size of a ring is a power of two and whole pages", EINVAL);
+    }
+    Ok(())
+}
+
+fn refuse(reason: &'static str, errno: i32) -> Result<(), Refused> {
+    Err(Refused { reason, errno })
+}

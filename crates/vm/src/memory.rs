@@ -1,0 +1,408 @@
+//! What a run can address, and the check that every access passes.
+//!
+//! A program never sees a real address. The high half of a pointer is a region's number, the low half an offset into it:
+//!
+//! | region | what it is | bytes |
+//! |---|---|---|
+//! | `0` | nothing: null, and null plus anything | 0 |
+//! | `1` | the context | what the caller gave |
+//! | `2` to `9` | the stack frames | 512 each |
+//! | `0x1…` | the values of a map | one value at a time |
+//! | `0x2…` | a ring reservation, while it lives | as reserved |
+//! | `0x3…` | a map itself, for helpers | 0 |
+//! | `0x4…` | a function, for helpers that call back | 0 |
+//!
+//! Numbers of maps and reservations hold a serial besides their position, so that what is gone stays gone: the region of
+//! a committed reservation is no other reservation's, and a pointer that another program left in a map is no pointer here.
+
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+use crate::decode::atomic;
+use crate::error::FaultKind;
+use crate::maps::VmMap;
+use crate::maps::area::{Area, Word, mask, narrow, replace, shift, widen};
+use crate::ring::RingReservation;
+use crate::{MAX_CALL_FRAMES, STACK_FRAME_SIZE};
+
+/// Regions that are plain slices of this run: null, the context, the frames.
+pub(crate) const PLAIN_REGIONS: usize = 2 + MAX_CALL_FRAMES;
+
+/// Something a pointer can point into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Region {
+    Context,
+    Map { slot: u32, id: u32 },
+    Reservation { slot: u32, serial: u32 },
+    Handle(u32),
+    Function,
+}
+
+const MAP: u32 = 1;
+const RESERVATION: u32 = 2;
+const HANDLE: u32 = 3;
+const FUNCTION: u32 = 4;
+
+const SLOT_BITS: u32 = 6;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+const KIND_SHIFT: u32 = 28;
+const KIND_MASK: u32 = 0xf << KIND_SHIFT;
+
+const _: () = assert!(crate::MAX_PROGRAM_MAPS == 1 << SLOT_BITS && crate::MAX_RESERVATIONS <= 1 << SLOT_BITS);
+
+impl Region {
+    pub(crate) fn number(self) -> u32 {
+        let numbered = |kind: u32, slot: u32, serial: u32| {
+            kind << KIND_SHIFT | (serial << SLOT_BITS) & !KIND_MASK | slot & SLOT_MASK
+        };
+        match self {
+            Self::Context => 1,
+            Self::Map { slot, id } => numbered(MAP, slot, id),
+            Self::Reservation { slot, serial } => numbered(RESERVATION, slot, serial),
+            Self::Handle(slot) => numbered(HANDLE, slot, 0),
+            Self::Function => FUNCTION << KIND_SHIFT,
+        }
+    }
+
+    pub(crate) fn address(self, offset: u32) -> u64 {
+        u64::from(self.number()) << 32 | u64::from(offset)
+    }
+}
+
+/// What stands at an address, for people.
+pub(crate) fn describe(address: u64) -> &'static str {
+    match high(address) {
+        0 => "not a pointer",
+        1 => "outside the context",
+        region if index(region) < PLAIN_REGIONS => "outside the stack frame",
+        region => match region >> KIND_SHIFT {
+            MAP => "outside the map value",
+            RESERVATION => "outside the ring reservation, or it is committed",
+            HANDLE => "a map itself cannot be accessed",
+            FUNCTION => "a function cannot be accessed",
+            _ => "not a pointer",
+        },
+    }
+}
+
+/// One of a program's maps.
+#[derive(Debug)]
+pub(crate) struct MapSlot {
+    region: u32,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    pub(crate) map: VmMap,
+}
+
+impl MapSlot {
+    pub(crate) fn new(slot: usize, map: VmMap) -> Self {
+        let slot = u32::try_from(slot).unwrap_or(SLOT_MASK);
+        let region = Region::Map { slot, id: map.id() }.number();
+        Self { region, readable: map.programs_read(), writable: map.programs_write(), map }
+    }
+
+    /// The address of a value.
+    pub(crate) fn address(&self, offset: u32) -> u64 {
+        u64::from(self.region) << 32 | u64::from(offset)
+    }
+}
+
+/// A place for a reservation, with the serial that its region carries.
+pub(crate) type ReservationSlot<'run> = Option<(u32, RingReservation<'run>)>;
+
+/// All that one run can address.
+pub(crate) struct Memory<'m, 'run> {
+    plain: &'m mut [&'m mut [u8]],
+    maps: &'run [MapSlot],
+    reservations: &'m mut [ReservationSlot<'run>],
+    serial: u32,
+}
+
+impl<'m, 'run> Memory<'m, 'run> {
+    pub(crate) fn new(
+        plain: &'m mut [&'m mut [u8]],
+        maps: &'run [MapSlot],
+        reservations: &'m mut [ReservationSlot<'run>],
+    ) -> Self {
+        Self { plain, maps, reservations, serial: 0 }
+    }
+
+    /// The frame pointer of a frame: the end of its stack.
+    #[inline(always)]
+    pub(crate) fn frame_pointer(frame: usize) -> u64 {
+        // `frame` is below `MAX_CALL_FRAMES`, whose regions follow the context's.
+        ((frame as u64).wrapping_add(2)) << 32 | STACK_FRAME_SIZE as u64
+    }
+
+    /// `N` bytes, zero-extended; `None` when any of them may not be read.
+    #[inline(always)]
+    pub(crate) fn load<const N: usize>(&self, address: u64) -> Option<u64> {
+        let (region, offset) = (high(address), low(address));
+        if let Some(bytes) = self.plain.get(index(region)) {
+            let start = index(offset);
+            let bytes = bytes.get(start..start.checked_add(N)?)?;
+            return Some(widen::<N>(bytes.try_into().ok()?));
+        }
+        match self.map(region) {
+            Some((slot, area)) if slot.readable => area.load::<N>(offset),
+            Some(_) => None,
+            None => self.reservation(region)?.load::<N>(offset),
+        }
+    }
+
+    /// Stores the low `N` bytes of `value`; `None`, and nothing stored, when any of them may not be written.
+    #[inline(always)]
+    pub(crate) fn store<const N: usize>(&mut self, address: u64, value: u64) -> Option<()> {
+        let (region, offset) = (high(address), low(address));
+        if let Some(bytes) = self.plain.get_mut(index(region)) {
+            let start = index(offset);
+            let bytes = bytes.get_mut(start..start.checked_add(N)?)?;
+            *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
+            return Some(());
+        }
+        match self.map(region) {
+            Some((slot, area)) if slot.writable => area.store::<N>(offset, value),
+            Some(_) => None,
+            None => self.reservation(region)?.store::<N>(offset, value),
+        }
+    }
+
+    /// An atomic operation on `N` bytes, 4 or 8; gives what was there before.
+    pub(crate) fn atomic<const N: usize>(
+        &mut self,
+        address: u64,
+        operation: u64,
+        operand: u64,
+        expected: u64,
+    ) -> Result<u64, FaultKind> {
+        let (region, offset) = (high(address), low(address));
+        if !index(offset).is_multiple_of(N) {
+            return Err(FaultKind::Unaligned { address, size: if N == 8 { 8 } else { 4 } });
+        }
+        let apply = |old: u64| apply(operation, old, operand, expected, mask::<N>());
+        if let Some((slot, area)) = self.map(region) {
+            let place = if slot.readable && slot.writable { area.locate(offset, N) } else { None };
+            let fault = |memory: &Self| memory.fault(address, N, true);
+            let (words, offset) = place.ok_or_else(|| fault(self))?;
+            let word = words.word(offset).ok_or_else(|| fault(self))?;
+            let shift = shift::<N>(offset).ok_or_else(|| fault(self))?;
+            return Ok(update::<N>(word, shift, operation, operand, apply));
+        }
+        // Nobody else sees the context, the stack and reservations.
+        let old = self.load::<N>(address).ok_or_else(|| self.fault(address, N, true))?;
+        if let Some(new) = apply(old) {
+            self.store::<N>(address, new).ok_or_else(|| self.fault(address, N, true))?;
+        }
+        Ok(old)
+    }
+
+    /// Why an access was refused.
+    #[cold]
+    pub(crate) fn fault(&self, address: u64, size: usize, write: bool) -> FaultKind {
+        if let Some((slot, area)) = self.map(high(address)) {
+            let allowed = if write { slot.writable } else { slot.readable };
+            if !allowed && area.locate(low(address), size).is_some() {
+                return FaultKind::Permission { address, write };
+            }
+        }
+        FaultKind::OutOfBounds { address, size: u32::try_from(size).unwrap_or(u32::MAX), write }
+    }
+
+    /// Bytes for a helper to read, in place where that is possible, otherwise copied into `scratch`.
+    pub(crate) fn bytes<'b>(
+        &'b self,
+        address: u64,
+        size: usize,
+        scratch: &'b mut Scratch,
+    ) -> Result<&'b [u8], FaultKind> {
+        if size == 0 {
+            return Ok(&[]);
+        }
+        let fault = || self.fault(address, size, false);
+        let (region, offset) = (high(address), low(address));
+        if let Some(bytes) = self.plain.get(index(region)) {
+            let start = index(offset);
+            let end = start.checked_add(size).ok_or_else(fault)?;
+            return bytes.get(start..end).ok_or_else(fault);
+        }
+        if let Some((slot, area)) = self.map(region) {
+            // Looked at before memory is taken: a size alone must not make anybody allocate.
+            let allowed = slot.readable && area.locate(offset, size).is_some();
+            let out = if allowed { scratch.room(size)? } else { return Err(fault()) };
+            area.read(offset, out).ok_or_else(fault)?;
+            return Ok(out);
+        }
+        let reservation = self.reservation(region).ok_or_else(fault)?;
+        let inside = index(offset).checked_add(size).is_some_and(|end| end <= reservation.len());
+        let out = if inside { scratch.room(size)? } else { return Err(fault()) };
+        reservation.read(offset, out).ok_or_else(fault)?;
+        Ok(out)
+    }
+
+    /// Bytes from a helper to the program.
+    pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), FaultKind> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (region, offset) = (high(address), low(address));
+        let written = if let Some(plain) = self.plain.get_mut(index(region)) {
+            let start = index(offset);
+            let end = start.checked_add(bytes.len());
+            end.and_then(|end| plain.get_mut(start..end)).map(|target| target.copy_from_slice(bytes))
+        } else {
+            match self.map(region) {
+                Some((slot, area)) if slot.writable => area.write(offset, bytes),
+                Some(_) => None,
+                None => self.reservation(region).and_then(|reservation| reservation.write(offset, bytes)),
+            }
+        };
+        written.ok_or_else(|| self.fault(address, bytes.len(), true))
+    }
+
+    /// Whether all of an access would be allowed.
+    pub(crate) fn check(&self, address: u64, size: usize, write: bool) -> Result<(), FaultKind> {
+        let (region, offset) = (high(address), low(address));
+        let end = index(offset).checked_add(size);
+        let allowed = if let Some(plain) = self.plain.get(index(region)) {
+            end.is_some_and(|end| end <= plain.len())
+        } else if let Some((slot, area)) = self.map(region) {
+            (if write { slot.writable } else { slot.readable }) && area.locate(offset, size).is_some()
+        } else {
+            self.reservation(region)
+                .is_some_and(|reservation| end.is_some_and(|end| end <= reservation.len()))
+        };
+        if allowed { Ok(()) } else { Err(self.fault(address, size, write)) }
+    }
+
+    /// The map that a helper's argument names.
+    pub(crate) fn handle(&self, value: u64) -> Option<&'run MapSlot> {
+        let maps = self.maps;
+        let slot = high(value) & SLOT_MASK;
+        if value == Region::Handle(slot).address(0) { maps.get(index(slot)) } else { None }
+    }
+
+    /// Gives a reservation a region; the reservation comes back when there is no place for it.
+    pub(crate) fn keep(&mut self, reservation: RingReservation<'run>) -> Option<u64> {
+        let free = self.reservations.iter().position(Option::is_none)?;
+        self.serial = self.serial.wrapping_add(1);
+        let slot = u32::try_from(free).ok()?;
+        let region = Region::Reservation { slot, serial: self.serial };
+        *self.reservations.get_mut(free)? = Some((region.number(), reservation));
+        Some(region.address(0))
+    }
+
+    /// Whether [`keep`](Self::keep) would find a place.
+    pub(crate) fn can_keep(&self) -> bool {
+        self.reservations.iter().any(Option::is_none)
+    }
+
+    /// Takes a reservation away from the program; its region is gone.
+    pub(crate) fn release(&mut self, address: u64) -> Option<RingReservation<'run>> {
+        let (region, offset) = (high(address), low(address));
+        let slot = self.reservations.get_mut(index(region & SLOT_MASK))?;
+        slot.take_if(|(number, _)| *number == region && offset == 0).map(|(_, reservation)| reservation)
+    }
+
+    /// Reservations that were not committed yet.
+    pub(crate) fn live_reservations(&self) -> u32 {
+        let live = self.reservations.iter().filter(|slot| slot.is_some()).count();
+        u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    /// Discards what was never committed.
+    pub(crate) fn discard_leaked(&mut self, mut wake: impl FnMut(&VmMap)) {
+        for (_, reservation) in self.reservations.iter_mut().filter_map(Option::take) {
+            if let Some(map) = reservation.discard(0) {
+                wake(map);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn map(&self, region: u32) -> Option<(&'run MapSlot, &'run Area)> {
+        let maps = self.maps;
+        let slot = maps.get(index(region & SLOT_MASK))?;
+        if slot.region == region { Some((slot, slot.map.area()?)) } else { None }
+    }
+
+    fn reservation(&self, region: u32) -> Option<&RingReservation<'run>> {
+        let (number, reservation) = self.reservations.get(index(region & SLOT_MASK))?.as_ref()?;
+        if *number == region { Some(reservation) } else { None }
+    }
+}
+
+/// Room for bytes that cannot be read in place.
+pub(crate) struct Scratch {
+    inline: [u8; 64],
+    heap: Vec<u8>,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self { inline: [0; 64], heap: Vec::new() }
+    }
+
+    fn room(&mut self, size: usize) -> Result<&mut [u8], FaultKind> {
+        if let Some(room) = self.inline.get_mut(..size) {
+            return Ok(room);
+        }
+        let no_memory = FaultKind::NoMemory { size: u32::try_from(size).unwrap_or(u32::MAX) };
+        self.heap.clear();
+        self.heap.try_reserve_exact(size).map_err(|_| no_memory)?;
+        self.heap.resize(size, 0);
+        Ok(&mut self.heap)
+    }
+}
+
+/// A 32-bit index as the machine's.
+#[inline(always)]
+pub(crate) const fn index(index: u32) -> usize {
+    const _: () = assert!(size_of::<usize>() >= size_of::<u32>());
+    index as usize
+}
+
+#[inline(always)]
+pub(crate) const fn high(value: u64) -> u32 {
+    (value >> 32) as u32
+}
+
+#[inline(always)]
+pub(crate) const fn low(value: u64) -> u32 {
+    (value & 0xffff_ffff) as u32
+}
+
+/// What an atomic operation stores, if anything.
+fn apply(operation: u64, old: u64, operand: u64, expected: u64, mask: u64) -> Option<u64> {
+    Some(match operation {
+        atomic::XCHG => operand,
+        atomic::CMPXCHG if old == expected & mask => operand,
+        atomic::CMPXCHG => return None,
+        _ => match operation & !atomic::FETCH {
+            atomic::OR => old | operand,
+            atomic::AND => old & operand,
+            atomic::XOR => old ^ operand,
+            _ => old.wrapping_add(operand),
+        },
+    })
+}
+
+/// An atomic operation on memory that others use. As in Linux, those that give the old value are full barriers, the
+/// others order nothing.
+fn update<const N: usize>(
+    Word(word): &Word,
+    shift: u32,
+    operation: u64,
+    operand: u64,
+    apply: impl Fn(u64) -> Option<u64>,
+) -> u64 {
+    let order = if operation & atomic::FETCH != 0 { Ordering::SeqCst } else { Ordering::Relaxed };
+    if N == 8 && operation & !atomic::FETCH == atomic::ADD {
+        return word.fetch_add(operand, order);
+    }
+    let exchange = |word: u64| {
+        let new = apply(word >> shift & mask::<N>())?;
+        Some(replace::<N>(word, shift, new))
+    };
+    let (Ok(word) | Err(word)) = word.fetch_update(order, Ordering::Relaxed, exchange);
+    word >> shift & mask::<N>()
+}

@@ -1,0 +1,160 @@
+//! A program that may run, and running it.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use ebpf_loader::ProgramKind;
+
+use crate::account::Charge;
+use crate::decode::Op;
+use crate::error::Fault;
+use crate::host::Host;
+use crate::interpret::{CallFrame, Machine};
+use crate::maps::VmMap;
+use crate::memory::{MapSlot, Memory, PLAIN_REGIONS, ReservationSlot};
+use crate::{MAX_CALL_FRAMES, MAX_RESERVATIONS, STACK_FRAME_SIZE};
+
+/// A validated program: a handle to clone, to send anywhere, and to run from any thread, several at a time.
+///
+/// It keeps the maps it refers to alive.
+#[derive(Clone)]
+pub struct VmProgram {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: Box<str>,
+    kind: ProgramKind,
+    ops: Vec<Op>,
+    maps: Vec<MapSlot>,
+    frames: usize,
+    reserves: bool,
+    budget: u64,
+    host: Arc<dyn Host>,
+    charge: Charge,
+}
+
+/// How a run ended that was not stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Register 0.
+    pub return_value: u64,
+    /// Instruction slots that were run: a 64-bit load counts as two, a helper call as one, whatever the helper did.
+    pub instructions: u64,
+}
+
+/// What a program is made of, gathered by the machine.
+pub(crate) struct Parts {
+    pub(crate) name: Box<str>,
+    pub(crate) kind: ProgramKind,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) maps: Vec<VmMap>,
+    pub(crate) frames: usize,
+    pub(crate) reserves: bool,
+    pub(crate) budget: u64,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) charge: Charge,
+}
+
+impl VmProgram {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { name, kind, ops, maps, frames, reserves, budget, host, charge } = parts;
+        let maps = maps.into_iter().enumerate().map(|(slot, map)| MapSlot::new(slot, map)).collect();
+        Self { inner: Arc::new(Inner { name, kind, ops, maps, frames, reserves, budget, host, charge }) }
+    }
+
+    /// Bytes that a program of so many instructions is charged, without its name.
+    pub(crate) fn bytes(instructions: usize) -> u64 {
+        (instructions as u64).saturating_mul(size_of::<Op>() as u64).saturating_add(size_of::<Inner>() as u64)
+    }
+
+    /// Runs the program: register 1 points to `context`, register 10 to the end of a zeroed stack, the others are 0.
+    ///
+    /// Nothing is allocated, save by helpers that grow a map or take a key of more than 64 bytes from a map's value. What a stopped
+    /// program did to the context and to maps stays done; what it had reserved in rings is discarded.
+    ///
+    /// # Errors
+    /// The instruction that was stopped, and why. A program that returns without committing its reservations is an error too.
+    pub fn run(&self, context: &mut [u8]) -> Result<Outcome, Fault> {
+        let inner = &*self.inner;
+        match (inner.frames, inner.reserves) {
+            (1, false) => run::<1, 0, 0>(inner, context),
+            (1, true) => run::<1, 0, MAX_RESERVATIONS>(inner, context),
+            (2, false) => run::<2, 1, 0>(inner, context),
+            (2, true) => run::<2, 1, MAX_RESERVATIONS>(inner, context),
+            (_, false) => run::<MAX_CALL_FRAMES, MAX_CALLS, 0>(inner, context),
+            (_, true) => run::<MAX_CALL_FRAMES, MAX_CALLS, MAX_RESERVATIONS>(inner, context),
+        }
+    }
+
+    /// The function's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// `BPF_PROG_TYPE_*`, as it was loaded.
+    #[must_use]
+    pub fn kind(&self) -> ProgramKind {
+        self.inner.kind
+    }
+
+    /// Instruction slots, the functions it calls included; a 64-bit load has two.
+    #[must_use]
+    pub fn instructions(&self) -> usize {
+        self.inner.ops.len()
+    }
+
+    /// Bytes charged for it against the machine's limit.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        crate::vm::saturate(self.inner.charge.bytes())
+    }
+
+    /// The maps it refers to.
+    #[must_use]
+    pub fn maps(&self) -> impl ExactSizeIterator<Item = &VmMap> {
+        self.inner.maps.iter().map(|slot| &slot.map)
+    }
+}
+
+impl fmt::Debug for VmProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VmProgram")
+            .field("name", &self.inner.name)
+            .field("kind", &self.inner.kind)
+            .field("instructions", &self.instructions())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Places to return to: every function but the program itself needs one.
+const MAX_CALLS: usize = MAX_CALL_FRAMES - 1;
+
+/// Everything a run needs stands in this function's frame; only as much of it as the program can use.
+#[inline(never)]
+fn run<'a, const FRAMES: usize, const CALLS: usize, const RESERVATIONS: usize>(
+    program: &'a Inner,
+    context: &'a mut [u8],
+) -> Result<Outcome, Fault> {
+    let mut stack = [[0u8; STACK_FRAME_SIZE]; FRAMES];
+    let mut frames = [CallFrame::EMPTY; CALLS];
+    let mut reservations: [ReservationSlot<'a>; RESERVATIONS] = [const { None }; RESERVATIONS];
+    let mut plain: [&mut [u8]; PLAIN_REGIONS] = Default::default();
+    for (region, frame) in plain.iter_mut().skip(2).zip(&mut stack) {
+        *region = frame;
+    }
+    if let Some(region) = plain.get_mut(1) {
+        *region = context;
+    }
+    let mut memory = Memory::new(&mut plain, &program.maps, &mut reservations);
+    let machine = Machine { ops: &program.ops, budget: program.budget, host: &*program.host };
+    let outcome = machine.interpret(&mut memory, &mut frames);
+    if RESERVATIONS != 0 {
+        memory.discard_leaked(|map| program.host.wake(map));
+    }
+    outcome
+}

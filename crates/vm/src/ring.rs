@@ -1,0 +1,415 @@
+//! The ring buffer map: the ring of [`ebpf_ringbuf`] over memory that this machine owns.
+//!
+//! The memory is made of the same shared words as map values, behind the ring's own seam, so it needs no `unsafe`. An
+//! offset is masked at every access, which makes the data area meet itself at the end without being mapped twice: the
+//! ring holds byte for byte what Linux's would, and takes the same longest record. The price is that a payload is no
+//! slice: the consumer is handed a copy.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::ControlFlow;
+use core::sync::atomic::{self, AtomicU64, AtomicUsize, Ordering};
+
+use ebpf_ringbuf::memory::{Claim, Extent, Length, Memory, Private, Publication};
+use ebpf_ringbuf::{
+    Consumer, Drained, Geometry, HEADER_SIZE, Header, Mapping, Order, PageOffset, Producer, Query,
+    Reservation, SubmitFlags, Tally, marks_for,
+};
+use spin::Mutex;
+
+use crate::maps::VmMap;
+use crate::maps::area::{Word, Words, mask, narrow, replace, shift, widen};
+use crate::memory::index;
+
+/// A ring buffer map's ring: programs produce, the embedder drains.
+pub struct RingMap {
+    producer: Producer<RingMemory, RingMarks>,
+    reader: Mutex<Reader>,
+    /// Commits that asked for a wakeup. Relaxed: it says nothing about other memory.
+    wakeups: AtomicU64,
+}
+
+struct Reader {
+    consumer: Consumer<RingMemory>,
+    /// The payload that is being shown.
+    payload: Vec<u8>,
+}
+
+impl RingMap {
+    /// Shows up to `limit` records, oldest first, to `each` and gives their space back.
+    ///
+    /// `each` is called under the lock of the consuming side: it may use other maps, but not drain this ring again. It sees a
+    /// copy, in a buffer that stays as long as the longest record so far and is not charged to the ring.
+    pub fn drain(&self, limit: usize, mut each: impl FnMut(&[u8])) -> Drained {
+        let mut reader = self.reader.lock();
+        let Reader { consumer, payload } = &mut *reader;
+        consumer.drain(limit, |record| {
+            let length = record.payload_len();
+            if payload.len() < length {
+                // A record is at most as long as the ring, whose memory was there; should this much be missing now, the record
+                // is left out of the copy rather than the process aborted.
+                if payload.try_reserve(length.saturating_sub(payload.len())).is_err() {
+                    return ControlFlow::Continue(());
+                }
+                payload.resize(length, 0);
+            }
+            if let Some(payload) = payload.get_mut(..length) {
+                record.copy_to(payload);
+                each(payload);
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Unread bytes, headers and padding included.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.producer.query(Query::AvailableData)
+    }
+
+    /// What became of every reservation so far. What a program left uncommitted is discarded.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.producer.tally()
+    }
+
+    /// Commits so far that asked to wake the consumer.
+    #[must_use]
+    pub fn wakeups(&self) -> u64 {
+        self.wakeups.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that a ring of `size` bytes of data takes.
+    pub(crate) fn bytes(size: u32) -> u64 {
+        let marks = marks_for(index(size)).saturating_mul(size_of::<usize>()) as u64;
+        u64::from(size).saturating_add(marks).saturating_add(size_of::<Shared>() as u64)
+    }
+
+    /// An empty ring; `None` when the allocator has no room, or for a size that no ring has.
+    pub(crate) fn new(size: u32, page_size: u32) -> Option<Self> {
+        let geometry =
+            Geometry::new(index(size), index(page_size), Mapping::Mirrored, PageOffset::FromRing).ok()?;
+        let shared = Shared {
+            geometry,
+            consumer: Line::default(),
+            producer: Line::default(),
+            pending: AtomicUsize::new(0),
+            overwrite: AtomicUsize::new(0),
+            private: Private::default(),
+            data: Words::zeroed(index(size >> 3))?,
+            spare: Word::default(),
+        };
+        let mut marks = Vec::new();
+        marks.try_reserve_exact(marks_for(index(size))).ok()?;
+        marks.resize_with(marks_for(index(size)), AtomicUsize::default);
+        let marks = RingMarks {
+            reserve: AtomicUsize::new(0),
+            marks: marks.into_boxed_slice(),
+            spare: AtomicUsize::new(0),
+        };
+        let memory = RingMemory(Arc::new(shared));
+        let reader =
+            Reader { consumer: Consumer::new(RingMemory(Arc::clone(&memory.0))).ok()?, payload: Vec::new() };
+        let producer = Producer::new(memory, marks).ok()?.counting();
+        Some(Self { producer, reader: Mutex::new(reader), wakeups: AtomicU64::new(0) })
+    }
+
+    /// `bpf_ringbuf_query`: 0 for what it does not know.
+    pub(crate) fn query(&self, number: u64) -> u64 {
+        Query::from_number(number).map_or(0, |query| self.producer.query(query) as u64)
+    }
+}
+
+impl fmt::Debug for RingMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingMap").field("available", &self.available()).field("tally", &self.tally()).finish()
+    }
+}
+
+/// A record between `bpf_ringbuf_reserve` and its commit. Only its run knows it.
+#[derive(Debug)]
+pub(crate) struct RingReservation<'r> {
+    map: &'r VmMap,
+    ring: &'r RingMap,
+    inner: Reservation<'r, RingMemory>,
+}
+
+impl<'r> RingReservation<'r> {
+    /// Space in the ring of `map`; `None` when it has none, or is no ring.
+    pub(crate) fn new(map: &'r VmMap, length: u64) -> Option<Self> {
+        let ring = map.ring()?;
+        // A length beyond the machine's word is refused like any other that never fits.
+        let inner = ring.producer.reserve(usize::try_from(length).unwrap_or(usize::MAX)).ok()?;
+        Some(Self { map, ring, inner })
+    }
+
+    /// Payload bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.inner.payload_len()
+    }
+
+    /// Gives the map if its consumer is to be woken.
+    pub(crate) fn submit(self, flags: u64) -> Option<&'r VmMap> {
+        let wakeup = self.inner.submit(SubmitFlags::from_bits_truncate(flags));
+        woken(self.map, self.ring, wakeup.is_needed())
+    }
+
+    /// Gives the map if its consumer is to be woken.
+    pub(crate) fn discard(self, flags: u64) -> Option<&'r VmMap> {
+        let wakeup = self.inner.discard(SubmitFlags::from_bits_truncate(flags));
+        woken(self.map, self.ring, wakeup.is_needed())
+    }
+
+    pub(crate) fn load<const N: usize>(&self, offset: u32) -> Option<u64> {
+        let place = self.place(index(offset), N)?;
+        match shift::<N>(place) {
+            Some(shift) => Some(self.word(place).0.load(Ordering::Relaxed) >> shift & mask::<N>()),
+            None => {
+                let mut bytes = [0; N];
+                self.read(offset, &mut bytes)?;
+                Some(widen(bytes))
+            }
+        }
+    }
+
+    pub(crate) fn store<const N: usize>(&self, offset: u32, value: u64) -> Option<()> {
+        let place = self.place(index(offset), N)?;
+        match shift::<N>(place) {
+            Some(shift) => set(self.word(place), |word| replace::<N>(word, shift, value)),
+            None => self.write(offset, &narrow::<N>(value))?,
+        }
+        Some(())
+    }
+
+    pub(crate) fn read(&self, offset: u32, out: &mut [u8]) -> Option<()> {
+        let place = self.place(index(offset), out.len())?;
+        self.inner_memory().copy_out(place, out);
+        Some(())
+    }
+
+    pub(crate) fn write(&self, offset: u32, bytes: &[u8]) -> Option<()> {
+        let place = self.place(index(offset), bytes.len())?;
+        self.inner_memory().copy_in(place, bytes);
+        Some(())
+    }
+
+    fn place(&self, offset: usize, size: usize) -> Option<usize> {
+        let end = offset.checked_add(size)?;
+        if end > self.inner.payload_len() {
+            return None;
+        }
+        Some(self.inner.position().wrapping_add(HEADER_SIZE).wrapping_add(offset))
+    }
+
+    fn word(&self, place: usize) -> &Word {
+        self.inner_memory().word(place)
+    }
+
+    fn inner_memory(&self) -> &Shared {
+        &self.ring.producer.memory().0
+    }
+}
+
+fn woken<'r>(map: &'r VmMap, ring: &RingMap, is_needed: bool) -> Option<&'r VmMap> {
+    if is_needed {
+        ring.wakeups.fetch_add(1, Ordering::Relaxed);
+        Some(map)
+    } else {
+        None
+    }
+}
+
+/// Changes a word that nobody else may change now: a record's words belong to whoever reserved it.
+#[inline(always)]
+fn set(Word(word): &Word, change: impl FnOnce(u64) -> u64) {
+    word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
+}
+
+/// The ring as both sides see it.
+#[derive(Debug)]
+struct RingMemory(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    geometry: Geometry,
+    consumer: Line,
+    producer: Line,
+    pending: AtomicUsize,
+    /// Stays 0: these rings refuse instead of overwriting.
+    overwrite: AtomicUsize,
+    private: Private<AtomicUsize>,
+    data: Words,
+    /// Stands in for a word outside the data. Offsets are masked, so there is none.
+    spare: Word,
+}
+
+/// A position on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Line(AtomicUsize);
+
+impl Shared {
+    #[inline(always)]
+    fn word(&self, position: usize) -> &Word {
+        self.data.word(self.geometry.offset(position)).unwrap_or(&self.spare)
+    }
+
+    /// Bytes from `position` on, over the end of the data and on from its start if need be.
+    fn copy_out(&self, position: usize, out: &mut [u8]) {
+        let mut position = position;
+        for piece in out.chunks_mut(8) {
+            if let (0, Ok(whole)) = (position & 7, <&mut [u8; 8]>::try_from(&mut *piece)) {
+                *whole = self.word(position).0.load(Ordering::Relaxed).to_ne_bytes();
+            } else {
+                for (distance, byte) in piece.iter_mut().enumerate() {
+                    let place = position.wrapping_add(distance);
+                    let word = self.word(place).0.load(Ordering::Relaxed);
+                    *byte = word.to_ne_bytes().get(place & 7).copied().unwrap_or(0);
+                }
+            }
+            position = position.wrapping_add(8);
+        }
+    }
+
+    /// Only for words of a record that the caller reserved.
+    fn copy_in(&self, position: usize, bytes: &[u8]) {
+        let mut position = position;
+        for piece in bytes.chunks(8) {
+            if let (0, Ok(whole)) = (position & 7, <[u8; 8]>::try_from(piece)) {
+                self.word(position).0.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
+            } else {
+                for (distance, byte) in piece.iter().enumerate() {
+                    let place = position.wrapping_add(distance);
+                    let shift = shift::<1>(place).unwrap_or(0);
+                    set(self.word(place), |word| replace::<1>(word, shift, u64::from(*byte)));
+                }
+            }
+            position = position.wrapping_add(8);
+        }
+    }
+}
+
+impl Memory for RingMemory {
+    type Position = AtomicUsize;
+    type Length = Word;
+
+    #[inline(always)]
+    fn geometry(&self) -> Geometry {
+        self.0.geometry
+    }
+
+    #[inline(always)]
+    fn consumer_position(&self) -> &AtomicUsize {
+        &self.0.consumer.0
+    }
+
+    #[inline(always)]
+    fn producer_position(&self) -> &AtomicUsize {
+        &self.0.producer.0
+    }
+
+    #[inline(always)]
+    fn pending_position(&self) -> &AtomicUsize {
+        &self.0.pending
+    }
+
+    #[inline(always)]
+    fn overwrite_position(&self) -> &AtomicUsize {
+        &self.0.overwrite
+    }
+
+    #[inline(always)]
+    fn private(&self) -> &Private<AtomicUsize> {
+        &self.0.private
+    }
+
+    #[inline(always)]
+    fn length(&self, position: usize) -> &Word {
+        self.0.word(position)
+    }
+
+    fn initialise(&self, claim: &mut Claim, header: Header) {
+        let word = u64::from_ne_bytes(header.to_bytes());
+        self.0.word(claim.position()).0.store(word, Ordering::Relaxed);
+    }
+
+    fn write(&self, claim: &mut Claim, offset: usize, bytes: &[u8]) {
+        if offset.checked_add(bytes.len()).is_some_and(|end| end <= claim.length()) {
+            self.0.copy_in(claim.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
+        }
+    }
+
+    fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]) {
+        if offset.checked_add(bytes.len()).is_some_and(|end| end <= extent.length()) {
+            self.0.copy_out(extent.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
+        }
+    }
+
+    #[inline(always)]
+    fn fence(&self, order: Order) {
+        atomic::fence(order.ordering());
+    }
+}
+
+/// The first four bytes of a header's word. Once the header is written only its owner stores here, so that the second four bytes
+/// can be put back as they are.
+impl Length for Word {
+    #[inline(always)]
+    fn load(&self, order: Order) -> u32 {
+        first_half(self.0.load(order.ordering()))
+    }
+
+    #[inline(always)]
+    fn store(&self, value: u32, order: Order) {
+        let old = self.0.load(Ordering::Relaxed);
+        self.0.store(with_first_half(old, value), order.ordering());
+    }
+
+    #[inline(always)]
+    fn swap(&self, value: u32, order: Order) -> u32 {
+        let old = self.0.load(Ordering::Relaxed);
+        first_half(self.0.swap(with_first_half(old, value), order.ordering()))
+    }
+}
+
+fn first_half(word: u64) -> u32 {
+    let [a, b, c, d, ..] = word.to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+fn with_first_half(word: u64, value: u32) -> u64 {
+    let [_, _, _, _, e, f, g, h] = word.to_ne_bytes();
+    let [a, b, c, d] = value.to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// What the producers share; see [`Publication`].
+#[derive(Debug)]
+struct RingMarks {
+    reserve: AtomicUsize,
+    marks: Box<[AtomicUsize]>,
+    /// Stands in for a mark outside; slots are those of masked offsets, so there is none.
+    spare: AtomicUsize,
+}
+
+impl Publication for RingMarks {
+    type Position = AtomicUsize;
+    type Marks = AtomicUsize;
+
+    #[inline(always)]
+    fn reserve_position(&self) -> &AtomicUsize {
+        &self.reserve
+    }
+
+    #[inline(always)]
+    fn mark(&self, slot: usize) -> (&AtomicUsize, usize) {
+        let word = self.marks.get(slot >> usize::BITS.trailing_zeros()).unwrap_or(&self.spare);
+        (word, 1usize.wrapping_shl(u32::try_from(slot & usize::BITS.wrapping_sub(1) as usize).unwrap_or(0)))
+    }
+
+    fn slots(&self) -> usize {
+        self.marks.len().saturating_mul(usize::BITS as usize)
+    }
+}

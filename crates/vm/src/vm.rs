@@ -1,0 +1,225 @@
+//! The machine: creates maps, validates programs, keeps the books.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use ebpf_loader::{MapSpec, Platform, ProgramSpec};
+use spin::Mutex;
+
+use crate::MAX_INSTRUCTIONS;
+use crate::account::Account;
+use crate::error::{ValidationError, ValidationErrorKind, VmError};
+use crate::host::{DeterministicHost, Host};
+use crate::maps::VmMap;
+use crate::program::{Parts, VmProgram};
+use crate::validate::validate;
+
+/// What a machine may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VmConfig {
+    /// Bytes of all its maps and programs together. 64 MiB unless set.
+    pub memory_limit: usize,
+    /// Instruction slots of one run, looked at wherever control moves: at jumps that are taken, calls and returns. 1 000 000 unless set.
+    pub instruction_budget: u64,
+    /// Bytes of a page: the size of a ring is a multiple of it, and its records count pages. 4096 unless set.
+    pub page_size: u32,
+}
+
+impl VmConfig {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { memory_limit: 64 << 20, instruction_budget: 1_000_000, page_size: 4096 }
+    }
+
+    /// With another memory limit, in bytes.
+    #[must_use]
+    pub const fn with_memory_limit(self, memory_limit: usize) -> Self {
+        Self { memory_limit, ..self }
+    }
+
+    /// With another budget, in instructions.
+    #[must_use]
+    pub const fn with_instruction_budget(self, instruction_budget: u64) -> Self {
+        Self { instruction_budget, ..self }
+    }
+
+    /// With another page size, in bytes, a power of two.
+    #[must_use]
+    pub const fn with_page_size(self, page_size: u32) -> Self {
+        Self { page_size, ..self }
+    }
+}
+
+impl Default for VmConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A machine that holds maps and programs; see the [crate's documentation](crate).
+///
+/// Shared freely between threads. What it has created may outlive it.
+pub struct Vm {
+    config: VmConfig,
+    host: Arc<dyn Host>,
+    account: Arc<Account>,
+    /// The maps that programs may still come to refer to, by their references.
+    maps: Mutex<Maps>,
+    validations: AtomicU64,
+    loaded: AtomicU64,
+}
+
+struct Maps {
+    by_id: BTreeMap<u32, VmMap>,
+    next_id: u32,
+}
+
+impl Vm {
+    /// With the default configuration and the [`DeterministicHost`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_config(VmConfig::new())
+    }
+
+    /// With the [`DeterministicHost`].
+    #[must_use]
+    pub fn with_config(config: VmConfig) -> Self {
+        Self::with_host(config, Arc::new(DeterministicHost::new()))
+    }
+
+    /// With everything chosen.
+    #[must_use]
+    pub fn with_host(config: VmConfig, host: Arc<dyn Host>) -> Self {
+        Self {
+            config,
+            host,
+            account: Account::new(config.memory_limit as u64),
+            maps: Mutex::new(Maps { by_id: BTreeMap::new(), next_id: 1 }),
+            validations: AtomicU64::new(0),
+            loaded: AtomicU64::new(0),
+        }
+    }
+
+    /// What it may use.
+    #[must_use]
+    pub fn config(&self) -> VmConfig {
+        self.config
+    }
+
+    /// Bytes charged to maps and programs that exist now.
+    #[must_use]
+    pub fn memory_in_use(&self) -> usize {
+        saturate(self.account.in_use())
+    }
+
+    /// Programs that were validated so far, the refused ones included.
+    #[must_use]
+    pub fn validator_runs(&self) -> u64 {
+        self.validations.load(Ordering::Relaxed)
+    }
+
+    /// Programs that were loaded so far.
+    #[must_use]
+    pub fn programs_loaded(&self) -> u64 {
+        self.loaded.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Vm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Platform for Vm {
+    type Error = VmError;
+    type Map = VmMap;
+    type Program = VmProgram;
+
+    fn create_map(&self, map: &MapSpec<'_>) -> Result<VmMap, VmError> {
+        let id = {
+            let mut maps = self.maps.lock();
+            let id = maps.next_id;
+            // References are 31 bits. They do not run out before memory does, unless maps come and go for years.
+            maps.next_id = id.checked_add(1).filter(|next| i32::try_from(*next).is_ok()).unwrap_or(1);
+            id
+        };
+        let created = VmMap::create(map, id, self.host.random(), self.config.page_size, &self.account)?;
+        self.maps.lock().by_id.insert(id, created.clone());
+        Ok(created)
+    }
+
+    /// Programs and handles keep the map's memory; new programs cannot refer to it any more.
+    fn destroy_map(&self, map: VmMap) {
+        let removed = self.maps.lock().by_id.remove(&map.id());
+        // Dropped here, outside the lock.
+        drop(removed);
+    }
+
+    fn map_reference(&self, map: &VmMap) -> i32 {
+        map.id().cast_signed()
+    }
+
+    fn load_program(&self, program: &ProgramSpec<'_>) -> Result<VmProgram, VmError> {
+        let name = || Box::from(program.name);
+        self.validations.fetch_add(1, Ordering::Relaxed);
+
+        // Paid before anything is allocated, once the length is one a program can have.
+        let instructions = program.instructions.len();
+        if instructions > MAX_INSTRUCTIONS {
+            let kind = ValidationErrorKind::TooLong { instructions };
+            let error = ValidationError { instruction: MAX_INSTRUCTIONS, kind };
+            return Err(VmError::InvalidProgram { name: name(), error });
+        }
+        let charge = self.account.open();
+        let requested = VmProgram::bytes(instructions).saturating_add(program.name.len() as u64);
+        charge.add(requested).ok_or_else(|| VmError::MemoryLimit {
+            name: name(),
+            requested,
+            in_use: self.account.in_use(),
+            limit: self.account.limit(),
+        })?;
+
+        let find = |reference: i32| {
+            let id = u32::try_from(reference).ok()?;
+            self.maps.lock().by_id.get(&id).cloned()
+        };
+        let validated = validate(program.instructions, find)
+            .map_err(|error| VmError::InvalidProgram { name: name(), error })?;
+        self.loaded.fetch_add(1, Ordering::Relaxed);
+        Ok(VmProgram::new(Parts {
+            name: name(),
+            kind: program.kind,
+            ops: validated.ops,
+            maps: validated.maps,
+            frames: validated.frames,
+            reserves: validated.reserves,
+            budget: self.config.instruction_budget,
+            host: Arc::clone(&self.host),
+            charge,
+        }))
+    }
+
+    fn unload_program(&self, program: VmProgram) {
+        drop(program);
+    }
+}
+
+/// Bytes that exist, or nearly, as the machine counts them.
+pub(crate) fn saturate(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+impl fmt::Debug for Vm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vm")
+            .field("config", &self.config)
+            .field("memory_in_use", &self.memory_in_use())
+            .finish_non_exhaustive()
+    }
+}

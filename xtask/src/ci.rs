@@ -1,0 +1,75 @@
+//! Everything that must hold before a change is taken, stage by stage.
+
+use clap::ValueEnum;
+
+use crate::step::{Failure, Outcome, Step, in_ci, needs};
+use crate::{fuzz, kernel, programs, test};
+
+/// A stage of `cargo xtask ci`, in the order in which they run: cheap ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stage {
+    Fmt,
+    Clippy,
+    Docs,
+    Test,
+    Programs,
+    Kernel,
+    Fuzz,
+}
+
+/// `cargo xtask ci`.
+pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
+    needs("ci", "rustfmt, clippy, clang, the headers of libelf and zlib, nightly with cargo-fuzz");
+    let mut left_out = Vec::new();
+    for stage in Stage::value_variants() {
+        let name = format!("{stage:?}").to_lowercase();
+        if skip.contains(stage) {
+            left_out.push(name);
+            continue;
+        }
+        println!("\n== {name}");
+        match stage {
+            Stage::Fmt => fmt(),
+            Stage::Clippy => clippy(),
+            Stage::Docs => docs(),
+            Stage::Test => test::run(),
+            Stage::Programs => programs::run(false),
+            Stage::Kernel => kernel::run(),
+            Stage::Fuzz => fuzz::run(None, seconds),
+        }?
+        .settle()?;
+    }
+    let tail =
+        if left_out.is_empty() { String::new() } else { format!(" (left out: {})", left_out.join(", ")) };
+    Ok(Outcome::Shown(format!("every stage passed{tail}")))
+}
+
+fn fmt() -> Result<Outcome, Failure> {
+    Step::cargo(&["fmt", "--all", "--check"]).or("cargo fmt --all").run()?;
+    Ok(Outcome::Shown("the sources are formatted".to_owned()))
+}
+
+fn clippy() -> Result<Outcome, Failure> {
+    let step = workspace("clippy")?.arguments(&["--all-targets", "--", "-D", "warnings"]);
+    step.or("every exception in the code says its reason: #[expect(…, reason = \"…\")]").run()?;
+    Ok(Outcome::Shown("no warning in any target".to_owned()))
+}
+
+fn docs() -> Result<Outcome, Failure> {
+    let step = workspace("doc")?.arguments(&["--no-deps"]).variable("RUSTDOCFLAGS", "-D warnings");
+    step.or("a public item without documentation, or a link that leads nowhere").run()?;
+    Ok(Outcome::Shown("the documentation builds without a warning".to_owned()))
+}
+
+/// A cargo command over the workspace; without libelf's headers it leaves out the package that needs them, except in CI.
+fn workspace(verb: &str) -> Result<Step, Failure> {
+    let step = Step::cargo(&[verb, "--workspace"]);
+    match kernel::missing() {
+        None => Ok(step),
+        Some(missing) if in_ci() => Err(Failure(missing)),
+        Some(missing) => {
+            println!("skipped: ebpf-conformance ({missing})");
+            Ok(step.arguments(&["--exclude", "ebpf-conformance"]))
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Does every memory ordering earn its place? Each is weakened in turn, and some model has to turn red.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::step::{Failure, Outcome, Step, needs, root};
+use crate::test::{self, MODELLED};
+
+/// `cargo xtask mutants [PACKAGE]`.
+pub(crate) fn run(package: Option<&str>) -> Result<Outcome, Failure> {
+    needs("mutants", "cargo only, and some minutes");
+    test::check_modelled(package)?;
+    let mut killed: usize = 0;
+    let mut survivors = Vec::new();
+    for modelled in
+        MODELLED.iter().filter(|modelled| package.is_none_or(|package| package == modelled.package))
+    {
+        let suite = Suite::build(modelled)?;
+        for site in sites(modelled)? {
+            match suite.first_red(&site) {
+                Some(model) => {
+                    killed = killed.saturating_add(1);
+                    println!("killed    {site:<20} by {model}");
+                }
+                None => {
+                    println!("SURVIVED  {site}");
+                    survivors.push(site);
+                }
+            }
+        }
+    }
+    if survivors.is_empty() && killed > 0 {
+        Ok(Outcome::Shown(format!(
+            "each of {killed} orderings and fences, weakened alone, turns a model red"
+        )))
+    } else {
+        Err(Failure(format!(
+            "{killed} killed; survived: {}: write the model that needs them",
+            survivors.join(", ")
+        )))
+    }
+}
+
+/// A package whose models can be run with one ordering weakened.
+pub(crate) struct Modelled {
+    pub(crate) package: &'static str,
+    /// The environment variable that names the site to weaken.
+    pub(crate) variable: &'static str,
+    /// The file with the package's table of orderings.
+    pub(crate) orders: &'static str,
+}
+
+/// The models of a package, compiled once, the quickest first.
+struct Suite<'a> {
+    modelled: &'a Modelled,
+    binary: String,
+    models: Vec<String>,
+}
+
+impl<'a> Suite<'a> {
+    fn build(modelled: &'a Modelled) -> Result<Self, Failure> {
+        let binary = test::model_binary(modelled.package)?;
+        let listed = Step::new(&binary, &["--list", "models::"]).output()?;
+        let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+        let mut suite = Self { modelled, binary, models: Vec::new() };
+        let mut timed: Vec<(Duration, String)> = Vec::new();
+        for name in names {
+            let start = Instant::now();
+            // Also what every mutant is compared with: unweakened, all hold.
+            if suite.turns_red(name, "") {
+                return Err(Failure(format!("{name} fails without any ordering weakened")));
+            }
+            timed.push((start.elapsed(), name.to_owned()));
+        }
+        timed.sort();
+        suite.models = timed.into_iter().map(|(_, name)| name).collect();
+        println!("{}: {} models hold unweakened", modelled.package, suite.models.len());
+        Ok(suite)
+    }
+
+    /// The quickest model that notices.
+    fn first_red(&self, site: &str) -> Option<&str> {
+        self.models.iter().map(String::as_str).find(|model| self.turns_red(model, site))
+    }
+
+    /// A model that aborts has turned red too: loom cannot unwind from a deadlock.
+    fn turns_red(&self, model: &str, site: &str) -> bool {
+        let status = Command::new(&self.binary)
+            .args(["--exact", model])
+            .env(self.modelled.variable, site)
+            .current_dir(root())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        !status.is_ok_and(|status| status.success())
+    }
+}
+
+/// The sites whose ordering is more than relaxed, read from the table.
+fn sites(modelled: &Modelled) -> Result<Vec<String>, Failure> {
+    let path = root().join(modelled.orders);
+    let table = fs::read_to_string(&path).map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+    let sites: Vec<String> = table
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(';')?.split_once(" = "))
+        .filter(|(name, ordering)| {
+            let is_name = name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            is_name && ["Acquire", "Release", "AcqRel", "SeqCst"].contains(ordering)
+        })
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    if sites.is_empty() { Err(Failure(format!("{}: no orderings found", path.display()))) } else { Ok(sites) }
+}

@@ -1,0 +1,97 @@
+//! What needs nothing but cargo: tests, and the concurrency models.
+
+use std::path::Path;
+
+use crate::mutants::Modelled;
+use crate::step::{Failure, Outcome, Step, needs};
+
+/// `cargo xtask test`.
+pub(crate) fn run() -> Result<Outcome, Failure> {
+    needs("test", "cargo only");
+    Step::cargo(&["test", "--workspace", "--exclude", "ebpf-conformance"])
+        .or("run the failing test alone: cargo test -p PACKAGE NAME")
+        .run()?;
+    let models = models(None, None)?;
+    Ok(Outcome::Shown(format!(
+        "unit, integration and documentation tests pass; {models} concurrency models hold, each within its own bound of preemptions"
+    )))
+}
+
+/// `cargo xtask loom [PACKAGE] --preemptions N`.
+pub(crate) fn loom(package: Option<&str>, preemptions: u32) -> Result<Outcome, Failure> {
+    needs("loom", "cargo only, and patience: each preemption more multiplies the schedules");
+    let models = models(package, Some(preemptions))?;
+    Ok(Outcome::Shown(format!(
+        "{models} concurrency models hold for every schedule with at most {preemptions} preemptions"
+    )))
+}
+
+/// Packages with models, which are unit tests in a module `models` that exists under `--cfg loom`.
+pub(crate) const MODELLED: [Modelled; 1] = [Modelled {
+    package: "ebpf-ringbuf",
+    variable: "EBPF_RINGBUF_MUTANT",
+    orders: "crates/ringbuf/src/order.rs",
+}];
+
+/// A package named on the command line must have models.
+pub(crate) fn check_modelled(package: Option<&str>) -> Result<(), Failure> {
+    let known = MODELLED.map(|modelled| modelled.package);
+    match package.filter(|package| !known.contains(package)) {
+        Some(package) => {
+            Err(Failure(format!("{package} has no models; these packages have: {}", known.join(", "))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Compiles the models of a package and gives the path of the test binary.
+pub(crate) fn model_binary(package: &str) -> Result<String, Failure> {
+    let output = model_step(package).arguments(&["--no-run", "--message-format=json"]).output()?;
+    // One JSON object a line; the last executable is the one asked for.
+    let executable = output.lines().rev().find_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        Some(rest.split_once('"')?.0.to_owned())
+    });
+    executable.ok_or_else(|| Failure(format!("{package}: cargo named no test binary")))
+}
+
+fn model_step(package: &str) -> Step {
+    Step::cargo(&["test", "-p", package, "--profile", "loom", "--lib", "models::"])
+        .variable("RUSTFLAGS", "--cfg loom")
+        // Its own directory: other flags would otherwise throw away the build of everything else.
+        .variable("CARGO_TARGET_DIR", &loom_target())
+        .or("run the failing model alone: the command above with the model's name")
+}
+
+/// Runs the models and returns how many there were. `preemptions` raises the bound that each model has of its own.
+fn models(package: Option<&str>, preemptions: Option<u32>) -> Result<usize, Failure> {
+    check_modelled(package)?;
+    let mut total: usize = 0;
+    for modelled in
+        MODELLED.iter().filter(|modelled| package.is_none_or(|package| package == modelled.package))
+    {
+        let modelled = modelled.package;
+        let test = |last: &[&str]| {
+            let step = model_step(modelled).arguments(last);
+            match preemptions {
+                Some(bound) => step.variable("LOOM_MAX_PREEMPTIONS", &bound.to_string()),
+                None => step,
+            }
+        };
+        test(&[]).run()?;
+        // A filter that matches nothing passes: count what ran.
+        let listed = test(&["--", "--list"]).output()?;
+        let count = listed.lines().filter(|line| line.ends_with(": test")).count();
+        if count == 0 {
+            return Err(Failure(format!("{modelled}: no test in a module `models`: nothing was explored")));
+        }
+        total = total.saturating_add(count);
+    }
+    Ok(total)
+}
+
+/// Relative to the root, where every command runs, unless the user has chosen another place.
+fn loom_target() -> String {
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Path::new(&target).join("loom").to_string_lossy().into_owned()
+}
