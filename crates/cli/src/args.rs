@@ -1,0 +1,65 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Inspect and run eBPF object files: on any machine, without privileges.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Exit status: 0 all well, 1 something failed, 2 wrong usage (also: a program name that the object does not have)."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Print the program table and the maps of object files
+    Inspect(Inspect),
+    /// Load an object on the embedded machine, run its programs, print every record that comes out of its rings
+    Run(Run),
+}
+
+#[derive(Args)]
+pub(crate) struct Inspect {
+    /// Object files, as clang makes them with `-target bpf -g`
+    #[arg(required = true, value_name = "OBJECT")]
+    pub(crate) objects: Vec<PathBuf>,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Run {
+    /// Object file, as clang makes it with `-target bpf -g`
+    #[arg(value_name = "OBJECT")]
+    pub(crate) object: PathBuf,
+    /// Load these programs and no others (also those that are off by themselves: `SEC("?…")`)
+    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Do not load these programs
+    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
+    pub(crate) skip: Vec<String>,
+    /// How many times to run each program
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) repeat: u64,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}
