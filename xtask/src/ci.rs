@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::step::{Failure, Outcome, Step, in_ci, needs};
-use crate::{fuzz, kernel, programs, test};
+use crate::{fuzz, kernel, mutants, programs, test};
 
 /// A stage of `cargo xtask ci`, in the order in which they run: cheap ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,6 +14,7 @@ pub(crate) enum Stage {
     Test,
     Programs,
     Kernel,
+    Mutants,
     Fuzz,
 }
 
@@ -35,6 +36,7 @@ pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
             Stage::Test => test::run(),
             Stage::Programs => programs::run(false),
             Stage::Kernel => kernel::run(),
+            Stage::Mutants => mutants::run(None),
             Stage::Fuzz => fuzz::run(None, seconds),
         }?
         .settle()?;
@@ -51,7 +53,9 @@ fn fmt() -> Result<Outcome, Failure> {
 
 fn clippy() -> Result<Outcome, Failure> {
     let step = workspace("clippy")?.arguments(&["--all-targets", "--", "-D", "warnings"]);
-    step.or("every exception in the code says its reason: #[expect(…, reason = \"…\")]").run()?;
+    let advice = "every exception in the code says its reason: #[expect(…, reason = \"…\")]";
+    step.or(advice).run()?;
+    test::model_clippy(advice)?;
     Ok(Outcome::Shown("no warning in any target".to_owned()))
 }
 

@@ -5,17 +5,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::step::{Failure, Outcome, Step, needs, root};
-use crate::test::{self, MODELLED};
+use crate::test;
 
 /// `cargo xtask mutants [PACKAGE]`.
 pub(crate) fn run(package: Option<&str>) -> Result<Outcome, Failure> {
     needs("mutants", "cargo only, and some minutes");
-    test::check_modelled(package)?;
     let mut killed: usize = 0;
     let mut survivors = Vec::new();
-    for modelled in
-        MODELLED.iter().filter(|modelled| package.is_none_or(|package| package == modelled.package))
-    {
+    for modelled in test::modelled(package)? {
         let suite = Suite::build(modelled)?;
         for site in sites(modelled)? {
             match suite.first_red(&site) {

@@ -27,21 +27,26 @@ pub(crate) fn loom(package: Option<&str>, preemptions: u32) -> Result<Outcome, F
 }
 
 /// Packages with models, which are unit tests in a module `models` that exists under `--cfg loom`.
-pub(crate) const MODELLED: [Modelled; 1] = [Modelled {
+const MODELLED: [Modelled; 1] = [Modelled {
     package: "ebpf-ringbuf",
     variable: "EBPF_RINGBUF_MUTANT",
     orders: "crates/ringbuf/src/order.rs",
 }];
 
-/// A package named on the command line must have models.
-pub(crate) fn check_modelled(package: Option<&str>) -> Result<(), Failure> {
-    let known = MODELLED.map(|modelled| modelled.package);
-    match package.filter(|package| !known.contains(package)) {
-        Some(package) => {
-            Err(Failure(format!("{package} has no models; these packages have: {}", known.join(", "))))
-        }
-        None => Ok(()),
+/// The packages to go over: all with models, or the one named, with or without `ebpf-`.
+pub(crate) fn modelled(package: Option<&str>) -> Result<Vec<&'static Modelled>, Failure> {
+    let is_meant = |modelled: &&Modelled| {
+        package.is_none_or(|package| {
+            modelled.package.strip_prefix("ebpf-") == Some(package) || modelled.package == package
+        })
+    };
+    let meant: Vec<_> = MODELLED.iter().filter(is_meant).collect();
+    if meant.is_empty() {
+        let known = MODELLED.each_ref().map(|modelled| modelled.package);
+        let package = package.unwrap_or_default();
+        return Err(Failure(format!("{package} has no models; these packages have: {}", known.join(", "))));
     }
+    Ok(meant)
 }
 
 /// Compiles the models of a package and gives the path of the test binary.
@@ -55,21 +60,32 @@ pub(crate) fn model_binary(package: &str) -> Result<String, Failure> {
     executable.ok_or_else(|| Failure(format!("{package}: cargo named no test binary")))
 }
 
-fn model_step(package: &str) -> Step {
-    Step::cargo(&["test", "-p", package, "--profile", "loom", "--lib", "models::"])
+/// Clippy over the code that only exists under `--cfg loom`.
+pub(crate) fn model_clippy(advice: &str) -> Result<(), Failure> {
+    for modelled in &MODELLED {
+        let step =
+            under_loom(&["clippy", "-p", modelled.package, "--lib", "--tests", "--", "-D", "warnings"]);
+        step.or(advice).run()?;
+    }
+    Ok(())
+}
+
+fn under_loom(arguments: &[&str]) -> Step {
+    Step::cargo(arguments)
         .variable("RUSTFLAGS", "--cfg loom")
         // Its own directory: other flags would otherwise throw away the build of everything else.
         .variable("CARGO_TARGET_DIR", &loom_target())
+}
+
+fn model_step(package: &str) -> Step {
+    under_loom(&["test", "-p", package, "--profile", "loom", "--lib", "models::"])
         .or("run the failing model alone: the command above with the model's name")
 }
 
 /// Runs the models and returns how many there were. `preemptions` raises the bound that each model has of its own.
 fn models(package: Option<&str>, preemptions: Option<u32>) -> Result<usize, Failure> {
-    check_modelled(package)?;
     let mut total: usize = 0;
-    for modelled in
-        MODELLED.iter().filter(|modelled| package.is_none_or(|package| package == modelled.package))
-    {
+    for modelled in modelled(package)? {
         let modelled = modelled.package;
         let test = |last: &[&str]| {
             let step = model_step(modelled).arguments(last);

@@ -123,7 +123,7 @@ impl Memory for Modelled {
     }
 
     fn write(&self, claim: &mut Claim, offset: usize, bytes: &[u8]) {
-        assert!(offset % HEADER_SIZE == 0, "models write whole slots");
+        assert!(offset.is_multiple_of(HEADER_SIZE), "models write whole slots");
         for (index, chunk) in bytes.chunks(HEADER_SIZE).enumerate() {
             let slot = self.slot(claim.position().wrapping_add(HEADER_SIZE + offset + index * HEADER_SIZE));
             // SAFETY: loom checks that nobody else accesses the cell.
@@ -138,7 +138,7 @@ impl Memory for Modelled {
     }
 
     fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]) {
-        assert!(offset % HEADER_SIZE == 0, "models read whole slots");
+        assert!(offset.is_multiple_of(HEADER_SIZE), "models read whole slots");
         for (index, chunk) in bytes.chunks_mut(HEADER_SIZE).enumerate() {
             let slot = self.slot(extent.position().wrapping_add(HEADER_SIZE + offset + index * HEADER_SIZE));
             // SAFETY: loom checks that nobody writes the cell.

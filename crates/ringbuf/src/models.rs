@@ -456,6 +456,31 @@ fn pending_pos_is_good_for_those_who_did_not_advance_it() {
     .explore();
 }
 
+#[test]
+fn pending_pos_vouches_for_payloads_where_a_header_goes_next() {
+    Model {
+        name: "a header in the next lap where a payload was, pending_pos advanced by somebody else, lying consumer",
+        ring: mirrored(64),
+        before: |stage| lie(stage, 40),
+        preemptions: 2,
+        roles: &[
+            |stage| output_long(stage, 1),
+            |stage| {
+                let second = stage.producer.output(&[2; 24], SubmitFlags::NO_WAKEUP);
+                // As long as the ring: advances `pending_pos`, then is refused.
+                assert!(stage.producer.reserve(56).is_err());
+                second.map_or(vec![], |_| vec![2])
+            },
+            // Behind the other two, its header is at byte 8 of the next lap: in the first one's payload.
+            |stage| stage.producer.output(&[3; 8], SubmitFlags::NO_WAKEUP).map_or(vec![], |_| vec![3]),
+        ],
+        judge: |(parts, _)| (parts[0].len(), parts[1].len(), parts[2].len()),
+        // The shorter ones do not reach where the consumer claims to be, so they go in behind the first one only.
+        expected: vec![(1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1)],
+    }
+    .explore();
+}
+
 /// The walk over committed records reads headers of this lap only.
 #[test]
 fn pending_pos_does_not_trust_the_header_of_the_lap_before() {
@@ -578,6 +603,32 @@ fn a_reader_that_is_lapped_gives_no_torn_record() {
 }
 
 #[test]
+fn overwrite_pos_is_never_seen_ahead_of_producer_pos() {
+    Model {
+        name: "overwriting ring, a long record overwrites the one right before it, a reader",
+        ring: mirrored(64).overwriting(),
+        before: nothing,
+        preemptions: 3,
+        roles: &[
+            |stage| {
+                let mut producer = ExclusiveProducer::new(stage.memory.clone()).unwrap();
+                let outputs = [(1, 16), (2, 40)];
+                let went_in = outputs.map(|(value, length)| {
+                    let payload = [value; 40];
+                    producer.output(&payload[..length], SubmitFlags::NO_WAKEUP).is_ok()
+                });
+                assert_eq!(went_in, [true; 2]);
+                vec![1, 2]
+            },
+            |stage| read_overwriting(stage, 2),
+        ],
+        judge: |(parts, _)| parts[1].clone(),
+        expected: vec![vec![], vec![1], vec![2], vec![1, 2]],
+    }
+    .explore();
+}
+
+#[test]
 fn two_producers_overwrite_under_a_reader() {
     Model {
         name: "overwriting ring that holds two records, two producers, a reader",
@@ -642,7 +693,8 @@ fn read_overwriting(stage: &Stage, limit: usize) -> Vec<u8> {
         let mut bytes = [0; 16];
         match reader.next_record(&mut bytes) {
             Ok(copied) => {
-                assert_eq!((copied.payload_len, bytes), (16, [bytes[0]; 16]), "torn");
+                assert!(copied.payload_len >= bytes.len());
+                assert_eq!(bytes, [bytes[0]; 16], "torn");
                 values.push(bytes[0]);
             }
             Err(Stopped::Empty | Stopped::Busy) => break,
