@@ -52,7 +52,7 @@ fn fmt() -> Result<Outcome, Failure> {
 }
 
 fn clippy() -> Result<Outcome, Failure> {
-    let step = workspace("clippy")?.arguments(&["--all-targets", "--", "-D", "warnings"]);
+    let step = workspace("clippy")?.arguments(&["--all-targets", "--all-features", "--", "-D", "warnings"]);
     let advice = "every exception in the code says its reason: #[expect(…, reason = \"…\")]";
     step.or(advice).run()?;
     test::model_clippy(advice)?;
@@ -60,7 +60,7 @@ fn clippy() -> Result<Outcome, Failure> {
 }
 
 fn docs() -> Result<Outcome, Failure> {
-    let step = workspace("doc")?.arguments(&["--no-deps"]).variable("RUSTDOCFLAGS", "-D warnings");
+    let step = workspace("doc")?.arguments(&["--no-deps", "--all-features"]).variable("RUSTDOCFLAGS", "-D warnings");
     step.or("a public item without documentation, or a link that leads nowhere").run()?;
     Ok(Outcome::Shown("the documentation builds without a warning".to_owned()))
 }

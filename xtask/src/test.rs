@@ -8,7 +8,7 @@ use crate::step::{Failure, Outcome, Step, needs};
 /// `cargo xtask test`.
 pub(crate) fn run() -> Result<Outcome, Failure> {
     needs("test", "cargo only");
-    Step::cargo(&["test", "--workspace", "--exclude", "ebpf-conformance"])
+    Step::cargo(&["test", "--workspace", "--all-features", "--exclude", "ebpf-conformance"])
         .or("run the failing test alone: cargo test -p PACKAGE NAME")
         .run()?;
     let models = models(None, None)?;

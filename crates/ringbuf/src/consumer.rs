@@ -102,6 +102,10 @@ impl<M: Memory> Consumer<M> {
         }
         let total = record_size(word);
         let available = self.producer.wrapping_sub(self.position);
+        // Behind a long record the bytes there are rather payload than a header.
+        if total <= AHEAD / 16 && available > AHEAD {
+            self.memory.prefetch(self.position.wrapping_add(AHEAD));
+        }
         let geometry = self.memory.geometry();
         let crosses = geometry.mapping() == Mapping::Flat && total > geometry.until_end(self.position);
         if total > available || crosses {
@@ -277,3 +281,7 @@ impl fmt::Display for Corrupt {
 impl core::error::Error for Corrupt {}
 
 const RELEASE_BYTES: usize = 4096;
+
+/// How far ahead of its position a consumer has memory fetched, if that much is there: two pages, so that translations are looked up in time too.
+/// Never beyond what is there: a producer would have to fetch those lines back.
+pub(crate) const AHEAD: usize = 8192;

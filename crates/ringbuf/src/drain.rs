@@ -17,7 +17,7 @@
 use core::fmt;
 use core::ops::{ControlFlow, Deref};
 
-use crate::consumer::{Consumer, Step, Stopped};
+use crate::consumer::{AHEAD, Consumer, Step, Stopped};
 use crate::geometry::Mapping;
 use crate::header::record_size;
 use crate::memory::{Contiguous, Extent, Length, Memory};
@@ -29,6 +29,7 @@ impl<M: Memory> Consumer<M> {
     /// `consumer_pos` is stored every so many bytes (see [`with_release`](Self::with_release)) and at the end, so a payload is good
     /// during the call of `each` only. A record for which `each` breaks is consumed too. Discarded records count towards nothing but
     /// [`Drained::discarded`].
+    #[inline]
     pub fn drain(
         &mut self,
         limit: usize,
@@ -40,18 +41,17 @@ impl<M: Memory> Consumer<M> {
             if drained.records >= limit {
                 break self.at_limit();
             }
-            let followed = match guess.next() {
-                Next::Same(word) => self.follow([word], limit, &mut drained, &mut each),
-                Next::Alternating(words) => self.follow(words, limit, &mut drained, &mut each),
-                Next::Unknown => Followed::Nothing,
-            };
-            match followed {
-                Followed::Asked => break Stopped::Asked,
-                Followed::Wrong { rounds } => guess.was_wrong(rounds),
-                Followed::Nothing | Followed::Room => {}
-            }
-            if drained.records >= limit {
-                continue;
+            if guess.is_certain() {
+                let followed = match guess.words() {
+                    [word, same] if word == same => self.follow([word], limit, &mut drained, &mut each),
+                    words => self.follow(words, limit, &mut drained, &mut each),
+                };
+                match followed {
+                    Followed::Asked => break Stopped::Asked,
+                    Followed::Wrong { rounds } => guess.was_wrong(rounds),
+                    Followed::Room if drained.records >= limit => continue,
+                    Followed::Room => {}
+                }
             }
             match self.step() {
                 Ok(Step::Discarded) => drained.discarded = drained.discarded.wrapping_add(1),
@@ -83,6 +83,7 @@ impl<M: Memory> Consumer<M> {
     ) -> Followed {
         let totals = words.map(record_size);
         let round = totals.iter().fold(0, |sum: usize, total| sum.wrapping_add(*total));
+        let ahead = (AHEAD / round).max(1).wrapping_mul(round);
         let mut done: usize = 0;
         loop {
             // One bound for everything: the bytes that are there, one release interval, the end of a flat ring, the records the caller still takes.
@@ -96,6 +97,7 @@ impl<M: Memory> Consumer<M> {
             if rounds == 0 {
                 return Followed::Room;
             }
+            let ahead = if left.saturating_sub(ahead) >= rounds.wrapping_mul(round) { ahead } else { 0 };
             let mut position = self.position;
             let mut followed = 0;
             let mut part = 0;
@@ -107,7 +109,7 @@ impl<M: Memory> Consumer<M> {
                         ended = Some(Followed::Wrong { rounds: done.wrapping_add(followed) });
                         break 'run;
                     }
-                    self.memory.prefetch(position.wrapping_add(AHEAD));
+                    self.memory.prefetch(position.wrapping_add(ahead));
                     let extent = Extent::new(position, *word as usize);
                     position = position.wrapping_add(total);
                     if each(Payload::new(&self.memory, &extent)).is_break() {
@@ -150,25 +152,14 @@ impl<M: Memory> Consumer<M> {
     }
 }
 
-const AHEAD: usize = 8192;
-
 /// How following a guess ended.
 enum Followed {
     /// The callback asked to stop.
     Asked,
-    /// There was nothing to follow.
-    Nothing,
     /// As far as there was room for whole rounds.
     Room,
     /// A header was another one, after that many rounds or a little more.
     Wrong { rounds: usize },
-}
-
-/// The length words to expect.
-enum Next {
-    Alternating([u32; 2]),
-    Same(u32),
-    Unknown,
 }
 
 /// Which headers to expect, and whether expecting them pays.
@@ -179,20 +170,22 @@ struct Guess {
     same: u32,
     /// How many in a row were as long as the one two before.
     alternating: u32,
-    /// How many in a row it takes to guess.
-    enough: u32,
+    /// Records not to look at.
+    pause: u32,
+    /// The pause that the next wrong guess costs.
+    penalty: u32,
 }
 
-/// A wrong guess costs some fifteen steps' worth of a mispredicted branch, a right one saves most of a step.
+/// How many in a row it takes to guess. A wrong guess costs some fifteen steps' worth of a mispredicted branch, a right one saves most of a step.
 const ENOUGH: u32 = 4;
-/// Records of random sizes get that many steps between guesses, which makes a wrong one cost next to nothing.
-const MOST: u32 = 64;
+/// The longest pause: in records of random sizes a wrong guess comes so seldom that it costs next to nothing.
+const MOST: u32 = 1024;
 /// Rounds that pay for the wrong guess at their end.
 const LONG: usize = 16;
 
 impl Default for Guess {
     fn default() -> Self {
-        Self { last: [0; 2], same: 0, alternating: 0, enough: ENOUGH }
+        Self { last: [0; 2], same: 0, alternating: 0, pause: 0, penalty: ENOUGH }
     }
 }
 
@@ -200,28 +193,37 @@ impl Guess {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "an extent's length came from a length word")]
     fn note(&mut self, length: usize) {
+        if self.pause != 0 {
+            self.pause = self.pause.wrapping_sub(1);
+            return;
+        }
         let word = length as u32;
         self.same = if word == self.last[0] { self.same.wrapping_add(1) } else { 0 };
         self.alternating = if word == self.last[1] { self.alternating.wrapping_add(1) } else { 0 };
         self.last = [word, self.last[0]];
     }
 
-    /// The next length words, if they look certain.
+    /// Do the next headers look certain?
     #[inline(always)]
-    fn next(&self) -> Next {
-        if self.same >= self.enough {
-            Next::Same(self.last[0])
-        } else if self.alternating >= self.enough {
-            Next::Alternating([self.last[1], self.last[0]])
-        } else {
-            Next::Unknown
-        }
+    fn is_certain(&self) -> bool {
+        self.same.max(self.alternating) >= ENOUGH
+    }
+
+    /// The next two length words, if they are certain.
+    #[inline(always)]
+    fn words(&self) -> [u32; 2] {
+        if self.same >= ENOUGH { [self.last[0]; 2] } else { [self.last[1], self.last[0]] }
     }
 
     fn was_wrong(&mut self, rounds: usize) {
         self.same = 0;
         self.alternating = 0;
-        self.enough = if rounds >= LONG { ENOUGH } else { self.enough.wrapping_mul(2).min(MOST) };
+        if rounds >= LONG {
+            self.penalty = ENOUGH;
+        } else {
+            self.pause = self.penalty;
+            self.penalty = self.penalty.wrapping_mul(2).min(MOST);
+        }
     }
 }
 

@@ -62,6 +62,11 @@
 //! Not guaranteed: the content of padding bytes (whatever stood there, as in Linux); which of two racing producers comes first; that a
 //! [`Reservation`] which is forgotten ever unblocks the ring.
 //!
+//! # Features
+//!
+//! None is on unless asked for. `bytemuck` and `zerocopy` each add records that are values of a type: `output_pod` and `pod`, `output_value`, `value` and
+//! `value_mut`. They add methods, and change nothing.
+//!
 //! # In interrupts
 //!
 //! Everything a producer does may be called in any context: process, softirq, hard interrupt, NMI; at any IRQL on Windows, provided the memory is
@@ -91,6 +96,7 @@ mod query;
 mod reservation;
 mod space;
 mod tally;
+mod typed;
 mod user;
 mod wakeup;
 
@@ -108,6 +114,7 @@ pub use query::Query;
 pub use reservation::{PayloadOverrun, Reservation};
 pub use space::{ProducerError, ReserveError};
 pub use tally::Tally;
+pub use typed::WrongLength;
 pub use user::{
     MAX_USER_SAMPLE, MAX_USER_SAMPLES, UserConsumer, UserDrained, UserProducer, UserReservation,
     UserReserveError, UserRingError,

@@ -12,8 +12,9 @@
     reason = "loom's cells give raw pointers, so that it sees every access; it reports the races that would make one unsound"
 )]
 #![allow(
-    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
     reason = "a model that goes wrong should panic"
 )]
 

@@ -2,6 +2,7 @@
 //!
 //! Loom skips interleavings silently in two known ways (see [`crate::model`]), so each model says which outcomes must be seen, all of them and no others,
 //! over both orders of spawning, and no role runs on the creating thread.
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

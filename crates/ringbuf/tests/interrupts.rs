@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "atomics are looked at through a wrapper of the same layout")]
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
     reason = "tests"

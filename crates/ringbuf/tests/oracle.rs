@@ -4,6 +4,7 @@
     clippy::cast_possible_truncation,
     reason = "a test that overflows should panic"
 )]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod support;
 

@@ -85,7 +85,7 @@ fn consume_until(consumer: &mut Consumer<Mapped<'_>>, ledger: &mut Ledger, done:
 #[test]
 fn four_producers_through_a_small_ring() {
     const PRODUCERS: u64 = 4;
-    const RECORDS: u64 = 50_000;
+    const RECORDS: u64 = 20_000;
     let ring = Mirrored::new(PAGE, 0usize.wrapping_sub(64 * PAGE));
     let producer = Producer::new(ring.side(PAGE), ring.marks()).unwrap().counting();
     let mut ledger = Ledger::default();
@@ -136,11 +136,11 @@ extern "C" fn produce_in_handler(_: libc::c_int) {
 
 /// Two threads produce; a third one keeps sending both signals whose handler produces into the same ring, in the middle of whatever the thread was at.
 ///
-/// `EBPF_RINGBUF_SIGNALS` says how many records the handlers must have produced while their thread was inside a call of the ring (default 30,000).
+/// `EBPF_RINGBUF_SIGNALS` says how many records the handlers must have produced while their thread was inside a call of the ring (default 10,000).
 #[test]
 fn signal_handlers_produce_in_the_middle_of_producers() {
     let wanted: u64 =
-        std::env::var("EBPF_RINGBUF_SIGNALS").ok().and_then(|text| text.parse().ok()).unwrap_or(30_000);
+        std::env::var("EBPF_RINGBUF_SIGNALS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000);
     let ring = Mirrored::new(1 << 20, 0);
     let producer = Producer::new(ring.side(PAGE), ring.marks()).unwrap();
     // SAFETY: only the lifetime is changed; the handler runs within the scope below only.
