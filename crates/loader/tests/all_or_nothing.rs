@@ -103,7 +103,7 @@ fn scratch() -> Vec<Instruction> {
 #[test]
 fn a_refusal_at_any_call_leaves_nothing_behind_and_names_its_step() {
     let mut injected = 0;
-    for index in 0..OBJECTS.len() {
+    for (index, (name, _)) in OBJECTS.iter().enumerate() {
         for refuse in 0.. {
             let object = open(index);
             let journal = Journal::refusing(refuse);
@@ -125,7 +125,7 @@ fn a_refusal_at_any_call_leaves_nothing_behind_and_names_its_step() {
             }
             // What came before, undone in reverse, and nothing else.
             let undo: Vec<Entry> = entries[..at].iter().rev().map(undone).collect();
-            assert_eq!(entries[at + 1..], undo, "{} refused at call {refuse}", OBJECTS[index].0);
+            assert_eq!(entries[at + 1..], undo, "{name} refused at call {refuse}");
         }
     }
     assert!(injected > 20, "only {injected} refusals: the objects have more maps and programs than that");
