@@ -20,7 +20,7 @@ pub const OVERWRITE: u32 = 1 << 19;
 #[derive(Debug)]
 pub struct KernelRing {
     map: OwnedFd,
-    /// `consumer_pos`, and what user space may write of the producer's side in a user ring.
+    /// The consumer's page: to write, or to read only in a user ring.
     consumer: Pages,
     /// The producer's page, then the data twice.
     producer: Pages,
@@ -41,6 +41,24 @@ impl KernelRing {
         Ok(Self { geometry, ..ring })
     }
 
+    /// A ring that overwrites; `None`, with a note, where the kernel has none: they came with Linux 6.19, so this is no failure in CI either.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, if it is not that.
+    pub fn overwriting(size: usize) -> Result<Option<Self>, Errno> {
+        match Self::new(size, OVERWRITE) {
+            Ok(ring) => Ok(Some(ring)),
+            Err(Errno(EINVAL)) => {
+                println!(
+                    "skipped: this kernel does not know BPF_F_RB_OVERWRITE (EINVAL), which came with Linux 6.19"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Maps the ring behind a descriptor, which stays the caller's.
     ///
     /// # Errors
@@ -53,8 +71,8 @@ impl KernelRing {
 
     fn map(map: OwnedFd, size: usize, role: Role) -> Result<Self, Errno> {
         let page = rustix::param::page_size();
-        let geometry = Geometry::new(size, page, Mapping::Mirrored, PageOffset::FromRing)
-            .map_err(|_| Errno(EINVAL))?;
+        let geometry =
+            Geometry::new(size, page, Mapping::Mirrored, PageOffset::FromRing).map_err(|_| Errno(EINVAL))?;
         let (read, write) = (ProtFlags::READ, ProtFlags::READ | ProtFlags::WRITE);
         let (consumer, producer) = match role {
             Role::KernelProduces => (write, read),

@@ -14,6 +14,17 @@
 //! | `tests/mutations.rs` | the same verdict on damaged objects, and the same table where both accept? |
 //! | `tests/inspect.rs` | does the tool's `inspect --json` say what libbpf says? |
 //!
+//! The running kernel is the oracle for rings: programs made for the purpose ([`ring_program`]) produce into a mapped ring
+//! ([`kernel_ring`]) while `ebpf-ringbuf` does the same, or reads what they wrote, or is drained by them.
+//!
+//! | test | question |
+//! |---|---|
+//! | `tests/ring_bytes.rs` | the same positions, bytes, refusals, queries and wakeups after every call? |
+//! | `tests/ring_reader.rs` | does our consumer read the kernel's ring as other consumers do? |
+//! | `tests/ring_wakeup.rs` | is any wakeup lost when a consumer sleeps in an edge-triggered epoll? |
+//! | `tests/ring_user.rs` | does the kernel drain our user ring, and do we drain as the kernel does, errors included? |
+//! | `tests/ring_overwrite.rs` | the same for rings that overwrite (Linux 6.19) |
+//!
 //! `EBPF_CONFORMANCE_LOG=1` lets libbpf's own messages through. What a test needs and does not find (packages, rights)
 //! is printed as `skipped: …`; with `CI` set, a missing package is a failure.
 

@@ -44,7 +44,8 @@ impl Pauses {
         let mut range =
             Range { start: base.as_ptr() as u64, length: length as u64, mode: MISSING, ..Range::default() };
         // SAFETY: the number is that of `UFFDIO_REGISTER`, whose argument this is.
-        let register = unsafe { Updater::<{ opcode::read_write::<Range>(GROUP, 0) }, Range>::new(&mut range) };
+        let register =
+            unsafe { Updater::<{ opcode::read_write::<Range>(GROUP, 0) }, Range>::new(&mut range) };
         // SAFETY: the range is the mapping just made, which nothing but stopped programs reads.
         unsafe { ioctl(&pauses.faults, register) }?;
         Ok(pauses)
@@ -67,16 +68,17 @@ impl Pauses {
         if poll(&mut poll_fd, Some(&limit))? == 0 {
             return Ok(None);
         }
-        let mut message = [0u64; 4];
-        let mut bytes = [0; 32];
-        rustix::io::read(&self.faults, &mut bytes)?;
-        for (word, bytes) in message.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = bytes.try_into().map_or(0, u64::from_ne_bytes);
-        }
-        let [_, _, address, _] = message;
+        // `struct uffd_msg`: of a page fault, the third word is the address.
+        let mut message = [0; 32];
+        rustix::io::read(&self.faults, &mut message)?;
+        let [_, _, address, _] = std::array::from_fn(|index| {
+            let bytes = message.chunks_exact(8).nth(index).unwrap_or_default();
+            bytes.try_into().map_or(0, u64::from_ne_bytes)
+        });
         let offset = address.wrapping_sub(self.base.as_ptr() as u64);
-        let place = usize::try_from(offset).unwrap_or(usize::MAX) / rustix::param::page_size();
-        Ok((place < self.count).then_some(place))
+        let place =
+            usize::try_from(offset).ok().and_then(|offset| offset.checked_div(rustix::param::page_size()));
+        Ok(place.filter(|place| *place < self.count))
     }
 
     /// Lets the program that stopped at `place` go on.
@@ -91,6 +93,14 @@ impl Pauses {
         let zero = unsafe { Updater::<{ opcode::read_write::<Range>(GROUP, 4) }, Range>::new(&mut range) };
         // SAFETY: puts a page of zeros where there is none, in our own mapping.
         Ok(unsafe { ioctl(&self.faults, zero) }?)
+    }
+
+    /// Lets programs go on wherever they stopped or would stop.
+    pub fn resume_all(&self) {
+        for place in 0..self.count {
+            // There may be a page already.
+            let _ = self.resume(place);
+        }
     }
 
     /// Makes programs stop again at every place.

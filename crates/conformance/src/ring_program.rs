@@ -100,8 +100,7 @@ impl Desk {
             payload: shared,
             answers: SharedBytes::new(MAX_CALLS.saturating_mul(ANSWER))?,
             images: SharedBytes::new(MAX_CALLS.saturating_mul(size))?,
-            pauses: Pauses::new(MAX_CALLS)
-                .map_err(|error| Errno(error.raw_os_error().unwrap_or(EINVAL)))?,
+            pauses: Pauses::new(MAX_CALLS).map_err(|error| Errno(error.raw_os_error().unwrap_or(EINVAL)))?,
         })
     }
 
@@ -149,16 +148,18 @@ impl Desk {
         self.pauses.reset().map_err(|error| error.to_string())?;
         std::thread::scope(|scope| {
             let run = scope.spawn(|| program.run(&mut []));
+            // A program that stays stopped cannot be waited for, whatever goes wrong here.
+            let release = ResumeAll(&self.pauses);
             let mut verdict = Ok(());
             while left != 0 && !run.is_finished() {
                 let place = self.pauses.wait(PATIENCE).map_err(|error| error.to_string())?;
                 if let Some(place) = place {
-                    // The program goes on in any case: it cannot be stopped for good.
                     verdict = verdict.and_then(|()| paused(place));
                     self.pauses.resume(place).map_err(|error| error.to_string())?;
                     left = left.saturating_sub(1);
                 }
             }
+            std::mem::forget(release);
             let answer = run.join().map_err(|_| "the run panicked".to_owned())?;
             verdict.map(|()| answer)
         })
@@ -189,6 +190,15 @@ impl Desk {
         writer.move_register(0, FAILURES);
         writer.push(EXIT, 0, 0, 0, 0);
         writer.code
+    }
+}
+
+/// Lets programs go on when it is dropped.
+struct ResumeAll<'pauses>(&'pauses Pauses);
+
+impl Drop for ResumeAll<'_> {
+    fn drop(&mut self) {
+        self.0.resume_all();
     }
 }
 
@@ -397,12 +407,24 @@ const ANSWERS: u8 = 6;
 const FAILURES: u8 = 7;
 const FRAME: u8 = 10;
 
+/// Where on the stack a record's address is kept.
 const fn pointer_slot(slot: usize) -> i16 {
-    [-8, -16, -24, -32][slot % SLOTS]
+    match slot {
+        0 => -8,
+        1 => -16,
+        2 => -24,
+        _ => -32,
+    }
 }
 
+/// Where on the stack a record's dynptr is kept: sixteen bytes.
 const fn dynptr_slot(slot: usize) -> i16 {
-    [-48, -64, -80, -96][slot % SLOTS]
+    match slot {
+        0 => -48,
+        1 => -64,
+        2 => -80,
+        _ => -96,
+    }
 }
 
 const SCRATCH: i16 = -104;

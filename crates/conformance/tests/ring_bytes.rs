@@ -1,7 +1,13 @@
 //! The same calls on a ring of the running kernel and on ours: the same answers, the same bytes, the same wakeups, after every call.
 #![cfg(target_os = "linux")]
-#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test: what goes wrong here is to stop it")]
-#![allow(clippy::unwrap_used, reason = "a test: what goes wrong here is to stop it")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test: what goes wrong here is to stop it"
+)]
 
 #[path = "../../ringbuf/tests/support/mod.rs"]
 mod support;
@@ -17,7 +23,8 @@ use ebpf_conformance::bpf::not_possible;
 use ebpf_conformance::kernel_ring::{KernelRing, OVERWRITE, Waiter};
 use ebpf_conformance::ring_program::{Call, Desk, MAX_CALLS, QUERIES, SLOTS, Seen};
 use ebpf_ringbuf::{
-    Consumer, ExclusiveProducer, HEADER_SIZE, Header, Mapped, Producer, Query, Reservation, Stopped, SubmitFlags,
+    Consumer, ExclusiveProducer, HEADER_SIZE, Header, Mapped, Producer, Query, Reservation, ReserveError,
+    Stopped, SubmitFlags,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
@@ -47,14 +54,72 @@ fn a_consumer_that_lies() -> Result<(), String> {
 
 #[test]
 fn overwriting() -> Result<(), String> {
-    if let Err(error) = KernelRing::new(SIZES[0], OVERWRITE)
-        && KernelRing::new(SIZES[0], 0).is_ok()
-    {
-        // Not a failure in CI either: no distribution's kernel has it yet.
-        println!("skipped: this kernel does not take BPF_F_RB_OVERWRITE, which came with Linux 6.19: {error}");
-        return Ok(());
+    match KernelRing::overwriting(SIZES[0]) {
+        Ok(None) => return Ok(()),
+        Ok(Some(_)) => {}
+        Err(error) => return not_possible("ring maps cannot be made and mapped here", error),
     }
     compare("Producer, overwriting", Kind::Overwriting)
+}
+
+/// The bytes that `ebpf-ringbuf` takes for Linux's: 8 submitted, 8 discarded, 13 by `bpf_ringbuf_output`, none; 4000 in the second page of two.
+#[test]
+fn golden_headers() -> Result<(), String> {
+    let call = |length, discard| {
+        [
+            Call::Reserve { slot: 0, length, dynptr: false, payload: 0 },
+            Call::Commit { slot: 0, dynptr: false, discard, flags: 0 },
+        ]
+    };
+    let output = [Call::Output { length: 13, flags: 0, payload: 0 }];
+    let one_page: [(&[Call], usize, [u8; 8]); 4] = [
+        (&call(8, false), 0, [8, 0, 0, 0, 3, 0, 0, 0]),
+        (&call(8, true), 16, [8, 0, 0, 0x40, 3, 0, 0, 0]),
+        (&output, 32, [13, 0, 0, 0, 3, 0, 0, 0]),
+        (&call(0, false), 56, [0, 0, 0, 0, 3, 0, 0, 0]),
+    ];
+    let two_pages: [(&[Call], usize, [u8; 8]); 2] = [
+        (&call(4088, false), 0, [0xf8, 0x0f, 0, 0, 3, 0, 0, 0]),
+        (&call(4000, false), 4096, [0xa0, 0x0f, 0, 0, 4, 0, 0, 0]),
+    ];
+    for (size, cases) in [(4096, &one_page[..]), (8192, &two_pages)] {
+        let ring = match KernelRing::new(size, 0) {
+            Ok(ring) => ring,
+            Err(error) => return not_possible("ring maps cannot be made and mapped here", error),
+        };
+        let desk = Desk::new(size, &payload(size)).map_err(|error| error.to_string())?;
+        for (calls, position, header) in cases {
+            desk.run(&ring, calls, |_| Ok(()))?;
+            assert_eq!(ring.bytes(*position, 8), header, "at {position} of {size}");
+        }
+    }
+    Ok(())
+}
+
+/// `consumer_pos` set far ahead lets no second record into the first one while that is being written.
+#[test]
+fn a_forged_consumer_position_gets_no_overlap() -> Result<(), String> {
+    const SIZE: usize = 0x4000;
+    let kernel = match KernelRing::new(SIZE, 0) {
+        Ok(ring) => ring,
+        Err(error) => return not_possible("ring maps cannot be made and mapped here", error),
+    };
+    let desk = Desk::new(SIZE, &payload(SIZE)).map_err(|error| error.to_string())?;
+    kernel.consumer_position().store(0x3000, SeqCst);
+    let reserve = |slot| Call::Reserve { slot, length: 0x3000, dynptr: false, payload: 0 };
+    let commit = |slot| Call::Commit { slot, dynptr: false, discard: false, flags: 0 };
+    let seen = desk.run(&kernel, &[reserve(0), reserve(1), commit(0), commit(1)], |_| Ok(()))?;
+    assert_eq!(seen.iter().map(|seen| seen.answer).collect::<Vec<_>>(), [0, -1, 0, 0]);
+    assert_eq!(seen[1].positions, [0x3000, 0x3008, 0, 0]);
+
+    let ours = Mirrored::new(SIZE, 0);
+    ours.consumer_position().store(0x3000, SeqCst);
+    let producer = Producer::new(ours.side(rustix::param::page_size()), ours.marks()).unwrap();
+    let first = producer.reserve(0x3000).unwrap();
+    assert!(matches!(producer.reserve(0x3000), Err(ReserveError::Outstanding { pending: 0, .. })));
+    assert_eq!(ours.producer_position().load(SeqCst), 0x3008);
+    drop(first);
+    Ok(())
 }
 
 /// What a test is about.
@@ -69,11 +134,32 @@ enum Kind {
 /// What a test asks for; becomes a [`Call`] or two, or none if it makes no sense at that point.
 #[derive(Clone, Debug)]
 enum Wish {
-    Reserve { length: u64, dynptr: bool },
-    Commit { which: usize, discard: bool, flags: u64 },
-    Output { length: u64, flags: u64 },
-    Consume { count: usize, batch: bool },
-    Lie { position: usize },
+    Reserve {
+        length: u64,
+        dynptr: bool,
+    },
+    Commit {
+        which: usize,
+        discard: bool,
+        flags: u64,
+    },
+    Output {
+        length: u64,
+        flags: u64,
+    },
+    /// A reservation that ends where the ring would be exactly full, or eight bytes before or behind: counted from the oldest record outstanding, or,
+    /// if there is none, from the consumer.
+    Fill {
+        short: u64,
+        dynptr: bool,
+    },
+    Consume {
+        count: usize,
+        batch: bool,
+    },
+    Lie {
+        position: usize,
+    },
 }
 
 /// One program's run, and how many records both consumers read after it.
@@ -101,6 +187,7 @@ fn rounds(size: usize, kind: Kind) -> impl Strategy<Value = Vec<Round>> {
         }),
         5 => (any::<usize>(), any::<bool>(), flags())
             .prop_map(|(which, discard, flags)| Wish::Commit { which, discard, flags }),
+        1 => (0..32u64, any::<bool>()).prop_map(|(short, dynptr)| Wish::Fill { short, dynptr }),
         3 => (short, flags()).prop_map(|(length, flags)| Wish::Output { length, flags }),
         if kind == Kind::Lies { 3 } else { 0 } =>
             (0..4 * size).prop_map(|position| Wish::Lie { position: position & !7 }),
@@ -142,7 +229,7 @@ fn compare(name: &str, kind: Kind) -> Result<(), String> {
             cases: cases.unwrap_or(CASES),
             failure_persistence: None,
             rng_seed: RngSeed::Fixed(0x0072_696e_6700 + size as u64),
-            max_shrink_iters: 2000,
+            max_shrink_time: 20_000,
             ..Config::default()
         };
         let count = Cell::new(Count::default());
@@ -214,7 +301,8 @@ impl<'desk> Comparison<'desk> {
             }
             self.same_wakeup(&script).map_err(|difference| format!("round {number}: {difference}"))?;
             if self.kind == Kind::Many || self.kind == Kind::One {
-                self.read_both(round.read).map_err(|difference| format!("after round {number}: {difference}"))?;
+                self.read_both(round.read)
+                    .map_err(|difference| format!("after round {number}: {difference}"))?;
             }
             self.add(|count| {
                 count.programs += 1;
@@ -228,14 +316,20 @@ impl<'desk> Comparison<'desk> {
         Ok(())
     }
 
-    fn run_many(&self, producer: &Producer<Mapped<'_>, ebpf_ringbuf::SharedMarks<'_>>, round: usize, wishes: &[Wish]) -> Script {
+    fn run_many(
+        &self,
+        producer: &Producer<Mapped<'_>, ebpf_ringbuf::SharedMarks<'_>>,
+        round: usize,
+        wishes: &[Wish],
+    ) -> Script {
         let mut script = Script::default();
         let mut open: [Option<Option<Reservation<'_, Mapped<'_>>>>; SLOTS] = Default::default();
         let mut kinds = [false; SLOTS];
         let rest = [true; SLOTS].map(|discard| Wish::Commit { which: 0, discard, flags: 0 });
         for wish in wishes.iter().chain(&rest) {
             let payload = cut(round, script.calls.len());
-            match *wish {
+            let oldest = open.iter().flatten().flatten().map(Reservation::position).min();
+            match self.settled(wish, oldest) {
                 Wish::Reserve { length, dynptr } => {
                     let Some(slot) = open.iter().position(Option::is_none) else { continue };
                     let reservation = producer.reserve(length as usize).ok().map(|mut reservation| {
@@ -264,6 +358,7 @@ impl<'desk> Comparison<'desk> {
                     script.woken |= answer.is_ok_and(|wakeup| wakeup.is_needed());
                     script.saw(Call::Output { length, flags, payload }, self.see(answer.is_ok()));
                 }
+                Wish::Fill { .. } => {}
                 Wish::Consume { .. } | Wish::Lie { .. } => {
                     let outcome = self.consume(self.our_side(), self.ours.consumer_position(), wish);
                     script.pauses.push((script.calls.len(), wish.clone(), outcome));
@@ -280,10 +375,10 @@ impl<'desk> Comparison<'desk> {
         let mut script = Script::default();
         for wish in wishes {
             let payload = cut(round, script.calls.len());
-            match *wish {
+            match self.settled(wish, None) {
                 Wish::Reserve { length, dynptr } => {
                     let reserve = Call::Reserve { slot: 0, length, dynptr, payload };
-                    let (discard, flags) = (payload % 3 == 0, [0, 0, 1, 2, 3][payload % 5]);
+                    let (discard, flags) = (payload.is_multiple_of(3), [0, 0, 1, 2, 3][payload % 5]);
                     if let Ok(mut reservation) = producer.reserve(length as usize) {
                         reservation.copy_from_slice(&self.payload[payload..][..length as usize]);
                         script.saw(reserve, self.see(true));
@@ -304,10 +399,20 @@ impl<'desk> Comparison<'desk> {
                     script.pauses.push((script.calls.len(), wish.clone(), outcome));
                     script.saw(Call::Pause, self.see(true));
                 }
-                Wish::Commit { .. } => {}
+                Wish::Commit { .. } | Wish::Fill { .. } => {}
             }
         }
         script
+    }
+
+    /// The wish with its length known.
+    fn settled(&self, wish: &Wish, oldest: Option<usize>) -> Wish {
+        let Wish::Fill { short, dynptr } = *wish else { return wish.clone() };
+        let from = oldest.unwrap_or_else(|| self.ours.consumer_position().load(Relaxed));
+        let used = self.ours.producer_position().load(Relaxed).wrapping_sub(from);
+        // A consumer that lies may seem to leave no space at all, or more than there is.
+        let free = self.kernel.geometry().size().wrapping_sub(used).min(self.kernel.geometry().size());
+        Wish::Reserve { length: (free as u64).saturating_sub(short), dynptr }
     }
 
     /// While the program holds its records: the same consumer on the kernel's ring. It reads the same, and stops for the same reason.
@@ -353,7 +458,7 @@ impl<'desk> Comparison<'desk> {
                     }
                 }
             }
-            Wish::Reserve { .. } | Wish::Commit { .. } | Wish::Output { .. } => {}
+            Wish::Reserve { .. } | Wish::Commit { .. } | Wish::Output { .. } | Wish::Fill { .. } => {}
         }
         outcome
     }
@@ -402,9 +507,7 @@ impl<'desk> Comparison<'desk> {
         let [consumer, producer, pending, overwrite] = ours.positions.map(|position| position as usize);
         // The oldest record that must be whole: read or not, nothing may have touched it.
         let mut position = match self.kind {
-            Kind::Many | Kind::One => {
-                producer - (producer - consumer).max(producer - pending)
-            }
+            Kind::Many | Kind::One => producer - (producer - consumer).max(producer - pending),
             Kind::Lies => pending,
             Kind::Overwriting => overwrite,
         };
@@ -429,7 +532,7 @@ impl<'desk> Comparison<'desk> {
     /// Edge-triggered: one event if any commit of the round woke, none if none did. Epoll asks the ring before it tells, so an empty one stays silent.
     fn same_wakeup(&self, script: &Script) -> Result<(), String> {
         let expected = script.woken && self.kernel.available() != 0;
-        let patience = if expected { Duration::from_secs(2) } else { Duration::ZERO };
+        let patience = if expected { Duration::from_millis(500) } else { Duration::ZERO };
         let event = self.waiter.wait(patience).map_err(|error| error.to_string())?;
         field("a wakeup", &expected, &event)
     }
@@ -544,7 +647,8 @@ impl Count {
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sequences, programs, calls, refused, records, bytes, laps, wakeups, read, busy, .. } = self;
+        let Self { sequences, programs, calls, refused, records, bytes, laps, wakeups, read, busy, .. } =
+            self;
         write!(f, "{sequences} sequences, {programs} programs, {calls} calls ({refused} refused), ")?;
         write!(f, "{records} records with {bytes} bytes compared, {laps} laps, {wakeups} wakeups, ")?;
         write!(f, "{read} records read, {busy} times up to a busy one")

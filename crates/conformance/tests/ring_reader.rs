@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test: what goes wrong here is to stop it"
@@ -39,8 +41,11 @@ fn records_come_in_order_and_discarded_ones_do_not() -> Result<(), String> {
         let mut consumer = kernel.consumer();
         assert_eq!(consumer.query(Query::AvailableData), 0);
         let start = consumer.query(Query::ConsumerPosition);
-        kernel.make(&records.iter().enumerate().flat_map(|(index, record)| whole(index, *record)).collect::<Vec<_>>());
-        let sizes: Vec<usize> = records.iter().map(|record| 8 + (record.0 as usize).next_multiple_of(8)).collect();
+        kernel.make(
+            &records.iter().enumerate().flat_map(|(index, record)| whole(index, *record)).collect::<Vec<_>>(),
+        );
+        let sizes: Vec<usize> =
+            records.iter().map(|record| 8 + (record.0 as usize).next_multiple_of(8)).collect();
         assert_eq!(consumer.query(Query::AvailableData), sizes.iter().sum::<usize>(), "discarded ones count");
         assert_eq!(consumer.query(Query::RingSize), PAGE);
         for (index, (length, _)) in records.iter().enumerate().filter(|(_, record)| !record.1) {
@@ -80,7 +85,10 @@ fn a_full_ring_drops_and_the_rest_is_whole() -> Result<(), String> {
                 ControlFlow::Continue(())
             });
             assert_eq!(kept.next(), None);
-            assert_eq!((drained.stopped, drained.records + drained.discarded), (Stopped::Empty, count.min(capacity)));
+            assert_eq!(
+                (drained.stopped, drained.records + drained.discarded),
+                (Stopped::Empty, count.min(capacity))
+            );
         }
     }
     Ok(())
@@ -131,9 +139,10 @@ fn opening_again_keeps_positions() -> Result<(), String> {
     kernel.make(&(0..4).flat_map(|number| whole(number, (8, number == 2))).collect::<Vec<_>>());
     let mut first = kernel.consumer();
     assert_eq!(*first.next_record().unwrap(), *kernel.payload(0, 8));
-    drop(first);
+    // Its mapping stays; it is not asked again.
     kernel.make(&whole(4, (8, false)));
-    let again = KernelRing::open(kernel.ring.as_fd(), PAGE, Role::KernelProduces).map_err(|error| error.to_string())?;
+    let again = KernelRing::open(kernel.ring.as_fd(), PAGE, Role::KernelProduces)
+        .map_err(|error| error.to_string())?;
     let mut second = Consumer::new(again.side()).unwrap();
     assert_eq!(second.query(Query::AvailableData), 64);
     for number in [1, 3, 4] {
@@ -190,12 +199,18 @@ fn a_busy_record_stops_the_consumer_until_it_is_committed() -> Result<(), String
         match call {
             4 => {
                 // Something is there, says the ring's own count, but nobody has been woken for it: the oldest is busy.
-                assert_eq!((answers.0, answers.1, answers.2.stopped), (Err(Stopped::Busy), false, Stopped::Busy));
+                assert_eq!(
+                    (answers.0, answers.1, answers.2.stopped),
+                    (Err(Stopped::Busy), false, Stopped::Busy)
+                );
                 assert_eq!(consumer.query(Query::AvailableData), 48);
                 assert_eq!(consumer.query(Query::ConsumerPosition), 0);
             }
             6 => {
-                assert_eq!((answers.0, answers.1, answers.2.stopped), (Ok(kernel.payload(0, 8).to_vec()), true, Stopped::Busy));
+                assert_eq!(
+                    (answers.0, answers.1, answers.2.stopped),
+                    (Ok(kernel.payload(0, 8).to_vec()), true, Stopped::Busy)
+                );
                 assert_eq!(answers.2.records, 1);
                 assert_eq!(consumer.query(Query::ConsumerPosition), 32);
             }
@@ -208,6 +223,23 @@ fn a_busy_record_stops_the_consumer_until_it_is_committed() -> Result<(), String
         Ok(())
     })?;
     assert_eq!(read, [kernel.payload(1, 8)]);
+    Ok(())
+}
+
+/// What these tests rest on: a test that fails while the program is stopped ends, and the ring goes on.
+#[test]
+fn a_stopped_program_goes_on_when_the_test_fails() -> Result<(), String> {
+    let Some(kernel) = Kernel::new(PAGE)? else { return Ok(()) };
+    let commit = Call::Commit { slot: 0, dynptr: false, discard: false, flags: ADAPTIVE };
+    let calls = [reserve(0, 0, 8), Call::Pause, Call::Pause, commit];
+    let failed = kernel.desk.run(&kernel.ring, &calls, |call| Err(format!("at call {call}")));
+    assert_eq!(failed.unwrap_err(), "at call 1");
+    assert_eq!(*kernel.consumer().next_record().unwrap(), *kernel.payload(0, 8));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        kernel.desk.run(&kernel.ring, &calls, |_| std::panic::resume_unwind(Box::new("as it should")))
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(*kernel.consumer().next_record().unwrap(), *kernel.payload(0, 8));
     Ok(())
 }
 
@@ -289,7 +321,8 @@ fn mappings_allow_a_consumer_and_no_more() -> Result<(), String> {
     // Executable pages are for nobody.
     let protect = |pages: &Pages, protection| {
         // SAFETY: the mapping's own pages; if the kernel were to allow it, nobody would use the rights.
-        unsafe { mprotect(pages.base().as_ptr().cast(), PAGE, protection) }.map_err(|error| error.raw_os_error())
+        unsafe { mprotect(pages.base().as_ptr().cast(), PAGE, protection) }
+            .map_err(|error| error.raw_os_error())
     };
     let both = MprotectFlags::READ | MprotectFlags::WRITE;
     let consumer = map(0, PAGE, write).unwrap();

@@ -3,6 +3,9 @@
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test: what goes wrong here is to stop it"
 )]
@@ -65,14 +68,13 @@ fn a_million_messages_in_batches_of_three() -> Result<(), String> {
 }
 
 /// The same with what libbpf's loop does, which has no full barrier between `consumer_pos` and the last look at `producer_pos`. Whether it loses
-/// anything is up to the machine, so this asserts nothing; on x86-64 with two processors it does.
+/// anything is up to the machine, so this asserts nothing; on x86-64 with two processors, optimised, it lost up to ten wakeups in a million.
 #[test]
 #[ignore = "shows how often it happens without the barrier; asserts nothing"]
 fn without_the_barrier() -> Result<(), String> {
     let Some(source) = Source::new(4096)? else { return Ok(()) };
-    let lost = source.stream("no barrier", |ring, next| {
-        let position = ring.consumer_position().load(Ordering::Relaxed);
-        let mut position = position;
+    let lost = source.stream("no barrier", usize::MAX, |ring, next| {
+        let mut position = ring.consumer_position().load(Ordering::Relaxed);
         while ring.producer_position().load(Ordering::Acquire) != position {
             let offset = rustix::param::page_size() + (position & 4095);
             // SAFETY: a record's header, inside the mapped data.
@@ -100,9 +102,7 @@ fn stream(
     let Some(source) = Source::new(size)? else { return Ok(()) };
     let ring = source.ring();
     let mut consumer = Consumer::new(ring.side()).unwrap();
-    let lost = source.stream(name, |_, next| read(&mut consumer, next))?;
-    assert_eq!(lost, 0, "{name}: the ring had records, the consumer said that it was empty, and no event came for a second");
-    Ok(())
+    source.stream(name, 0, |_, next| read(&mut consumer, next)).map(drop)
 }
 
 /// The kernel's program, and the ring it writes to.
@@ -126,19 +126,22 @@ impl Source {
         KernelRing::open(self.object.map("ring").unwrap(), self.size, Role::KernelProduces).unwrap()
     }
 
-    /// Streams all messages through `read`, which says why it stopped; gives how often nobody was woken for a second although there was something.
+    /// Streams all messages through `read`, which says why it stopped; gives how often nobody was woken for a second
+    /// although there was something, which is an error above `tolerated`.
     fn stream(
         &self,
         name: &str,
+        tolerated: usize,
         mut read: impl FnMut(&KernelRing, &mut dyn FnMut(&[u8])) -> Stopped,
     ) -> Result<usize, String> {
         let ring = self.ring();
-        let waiter = Waiter::new(&ring, EventFlags::IN | EventFlags::ET).map_err(|error| error.to_string())?;
+        let waiter =
+            Waiter::new(&ring, EventFlags::IN | EventFlags::ET).map_err(|error| error.to_string())?;
         let (given_up, runs, full) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
         let start = Instant::now();
         let (lost, waits) = std::thread::scope(|scope| {
             scope.spawn(|| self.produce(&given_up, &runs, &full));
-            let result = consume(&ring, &waiter, &mut read);
+            let result = consume(&ring, &waiter, tolerated, &mut read);
             given_up.store(true, Ordering::Relaxed);
             result.map_err(|error| format!("{name}: {error}"))
         })?;
@@ -174,6 +177,7 @@ impl Source {
 fn consume(
     ring: &KernelRing,
     waiter: &Waiter,
+    tolerated: usize,
     read: &mut impl FnMut(&KernelRing, &mut dyn FnMut(&[u8])) -> Stopped,
 ) -> Result<(usize, usize), String> {
     let (mut expected, mut wrong) = (0u64, None);
@@ -200,6 +204,12 @@ fn consume(
             silent = 0;
         } else if ring.available() != 0 {
             lost += 1;
+            if lost > tolerated {
+                return Err(format!(
+                    "after {expected} messages: {} bytes were there, the consumer had said that there was nothing, and no event came for {SILENCE:?}",
+                    ring.available()
+                ));
+            }
         } else {
             silent += 1;
             if silent == STUCK {
