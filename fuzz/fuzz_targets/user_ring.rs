@@ -48,7 +48,7 @@ fuzz_target!(|input: &[u8]| {
             assert!(drained.samples + drained.discarded <= MAX_USER_SAMPLES);
             assert_eq!(drained.wakeup.is_needed(), drained.samples + drained.discarded != 0);
         }
-        Err(error) => assert!(matches!(error.errno(), 7 | 22) && !error.to_string().is_empty()),
+        Err(failed) => assert!(matches!(failed.error.errno(), 7 | 22) && !failed.to_string().is_empty()),
     }
     drop(consumer);
     let moved = (*consumer_page).wrapping_sub(start);

@@ -442,7 +442,6 @@ impl Kernel {
 
     /// Drains this ring by the kernel, and its copy by us.
     fn drain_both(&self, flags: u64, limit: u64) -> Result<(Drained, Drained), String> {
-        let before = self.copy.consumer_position().load(Relaxed);
         let mut ours = Drained { answer: 0, seen: 0, samples: vec![], consumer: 0, woken: false };
         let result =
             UserConsumer::new(self.copy.side(PAGE)).drain(SubmitFlags::from_bits_retain(flags), |sample| {
@@ -458,11 +457,9 @@ impl Kernel {
                 ours.answer = drained.samples as i64;
                 ours.woken = drained.wakeup.is_needed();
             }
-            Err(error) => {
-                ours.answer = -i64::from(error.errno());
-                // Our error says nothing of a wakeup; the kernel wakes by the same rule as without one.
-                let moved = self.copy.consumer_position().load(Relaxed) != before;
-                ours.woken = flags & FORCE_WAKEUP != 0 || moved && flags & NO_WAKEUP == 0;
+            Err(failed) => {
+                ours.answer = -i64::from(failed.error.errno());
+                ours.woken = failed.drained.wakeup.is_needed();
             }
         }
         ours.seen = ours.samples.len();

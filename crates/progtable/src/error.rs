@@ -134,6 +134,13 @@ pub enum OpenError {
         /// The section.
         section: Label,
     },
+    /// A section of zeroed variables is larger than a map's value can be.
+    SectionSize {
+        /// Its name.
+        section: Label,
+        /// Bytes it is to have.
+        size: u64,
+    },
     /// More than one symbol table.
     TwoSymbolTables,
     /// The `version` section does not hold four bytes.
@@ -189,6 +196,9 @@ impl fmt::Display for OpenError {
             Self::Truncated { what } => write!(f, "truncated: {what} beyond the end of the file"),
             Self::TruncatedSection { section } => {
                 write!(f, "truncated: section '{section}' reaches beyond the end of the file")
+            }
+            Self::SectionSize { section, size } => {
+                write!(f, "section '{section}' is to have {size} bytes: a map's value has less than 4 GiB")
             }
             Self::TwoSymbolTables => f.write_str("more than one symbol table"),
             Self::Version { size } => write!(f, "section 'version' holds {size} bytes instead of 4"),

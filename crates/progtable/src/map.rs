@@ -52,18 +52,15 @@ enum Origin<'data> {
         contents: Option<&'data [u8]>,
         /// [`NO_SECTION`] for `.kconfig`, which has none.
         section: u16,
-        /// Whether BTF describes the section, and whether it describes a variable there that is not static.
-        described: Option<bool>,
-        /// Whether the section holds a variable that other objects can see.
-        has_visible_symbol: bool,
+        /// How many variables BTF describes there that are neither static nor hidden, or [`NOT_DESCRIBED`].
+        globals: i16,
     },
     /// A section of variables that the source named, such as `.data.hot`.
     Named {
         name: &'data str,
         contents: Option<&'data [u8]>,
         section: u16,
-        described: Option<bool>,
-        has_visible_symbol: bool,
+        globals: i16,
     },
     StructOps {
         name: &'data str,
@@ -96,12 +93,12 @@ impl<'data> Map<'data> {
         contents: Option<&'data [u8]>,
         read_only: bool,
     ) -> Self {
-        let (described, has_visible_symbol) = (None, false);
+        let globals = NOT_DESCRIBED;
         let origin = if section_name.starts_with(".data.") || section_name.starts_with(".rodata.") {
-            Origin::Named { name: section_name, contents, section, described, has_visible_symbol }
+            Origin::Named { name: section_name, contents, section, globals }
         } else {
             let name = ComposedName::new(object_name, section_name);
-            Origin::Internal { name, contents, section, described, has_visible_symbol }
+            Origin::Internal { name, contents, section, globals }
         };
         Self {
             origin,
@@ -288,13 +285,14 @@ impl<'data> Map<'data> {
         offset == NO_OFFSET
     }
 
-    /// Notes that the section `place` holds a variable that other objects can see.
-    pub(crate) fn see_symbol(&mut self, place: u16) {
-        if let Origin::Internal { section, has_visible_symbol, .. }
-        | Origin::Named { section, has_visible_symbol, .. } = &mut self.origin
+    /// Notes that the section `place` holds a variable that is global but hidden, which libbpf takes for a static one.
+    pub(crate) fn see_hidden(&mut self, place: u16) {
+        if let Origin::Internal { section, globals, .. } | Origin::Named { section, globals, .. } =
+            &mut self.origin
             && *section == place
+            && *globals > 0
         {
-            *has_visible_symbol = true;
+            *globals = globals.saturating_sub(1);
         }
     }
 
@@ -302,22 +300,20 @@ impl<'data> Map<'data> {
     pub(crate) fn is_described(&self) -> bool {
         matches!(
             self.origin,
-            Origin::Internal { described: Some(_), .. } | Origin::Named { described: Some(_), .. }
+            Origin::Internal { globals, .. } | Origin::Named { globals, .. } if globals != NOT_DESCRIBED
         )
     }
 
-    /// Notes that BTF describes the section, and whether one of its variables is not static.
-    pub(crate) fn describe(&mut self, is_global: bool) {
-        if let Origin::Internal { described, .. } | Origin::Named { described, .. } = &mut self.origin {
-            *described = Some(is_global);
+    /// Notes that BTF describes the section, and how many of its variables are not static.
+    pub(crate) fn describe(&mut self, count: i16) {
+        if let Origin::Internal { globals, .. } | Origin::Named { globals, .. } = &mut self.origin {
+            *globals = count;
         }
     }
 
     /// Lets users map the value into their memory if it holds variables that they can name.
     pub(crate) fn settle(&mut self) {
-        if let Origin::Internal { described: Some(true), has_visible_symbol: true, .. }
-        | Origin::Named { described: Some(true), has_visible_symbol: true, .. } = self.origin
-        {
+        if let Origin::Internal { globals: 1.., .. } | Origin::Named { globals: 1.., .. } = self.origin {
             self.definition.flags |= F_MMAPABLE;
         }
     }
@@ -349,6 +345,9 @@ pub(crate) struct Parsed {
 
 /// `BPF_F_RDONLY_PROG`: programs cannot write.
 const F_RDONLY_PROG: u32 = 0x80;
+/// No BTF was found for the section.
+const NOT_DESCRIBED: i16 = -1;
+
 /// `BPF_F_MMAPABLE`: the value can be mapped into memory.
 const F_MMAPABLE: u32 = 0x400;
 /// `BPF_F_LINK`: attached through a link.

@@ -126,9 +126,12 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                 }
                 _ if kind == section_type::REL => self.check_relocations(position, section)?,
                 _ if kind == section_type::NOBITS && is_or_extends(name, ".bss") => {
-                    let size = usize::try_from(section.size.get(order)).unwrap_or(usize::MAX);
+                    let size = section.size.get(order);
+                    let Ok(size) = u32::try_from(size) else {
+                        return Err(OpenError::SectionSize { section: Label::new(name), size });
+                    };
                     if size != 0 {
-                        self.add_internal(object, name, place, size, None, false);
+                        self.add_map(Map::internal(object, name, place, size, None, false));
                     }
                 }
                 _ => {}
@@ -291,8 +294,8 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         let container = self.container;
         let value = symbol.value.get(container.order);
         for map in self.maps.iter_mut() {
-            if symbol.is_visible() {
-                map.see_symbol(place);
+            if !symbol.is_visible() {
+                map.see_hidden(place);
             }
             map.take_offset(place, value, |name| container.symbol_is_named(symbol, name));
         }
@@ -313,7 +316,8 @@ fn is_ignored(kind: u32, size: u64, name: &str) -> bool {
 /// another meaning.
 fn may_hold_programs(section: &str) -> bool {
     !matches!(section, "license" | "version" | ".maps" | ".BTF" | ".BTF.ext")
-        && !section.starts_with(".debug_")
+        && !section.strip_prefix(".rel").unwrap_or(section).starts_with(".debug_")
+        && !matches!(section, ".rel.BTF" | ".rel.BTF.ext")
 }
 
 /// Whether `name` is `base`, or `base` with something after a dot.

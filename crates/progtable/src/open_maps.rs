@@ -109,8 +109,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         if total != 0 {
             let object = object_name(self.options.name);
             let mut map = Map::internal(object, ".kconfig", NO_SECTION, total, None, true);
-            map.describe(true);
-            map.see_symbol(NO_SECTION);
+            map.describe(1);
             self.add_map(map);
         }
         Ok(())
@@ -157,18 +156,17 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         else {
             return Ok(());
         };
-        let mut is_global = false;
+        let mut globals = 0_i16;
         for [id, _, _] in btf.triples(datasec) {
             let variable = btf.find(id)?;
             if variable.kind() == kind::VAR && btf.words(&variable)? != [btf::linkage::STATIC] {
-                is_global = true;
-                break;
+                globals = globals.saturating_add(1);
             }
         }
         // Sections may share a name; then they share the description.
         for map in self.maps.iter_mut().skip(position) {
             if map.is_internal() && !map.is_described() && names(map) {
-                map.describe(is_global);
+                map.describe(globals);
             }
         }
         Ok(())

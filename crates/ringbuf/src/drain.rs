@@ -83,7 +83,7 @@ impl<M: Memory> Consumer<M> {
     ) -> Followed {
         let totals = words.map(record_size);
         let round = totals.iter().fold(0, |sum: usize, total| sum.wrapping_add(*total));
-        let ahead = (AHEAD / round).max(1).wrapping_mul(round);
+        let ahead = AHEAD.checked_div(round).unwrap_or(1).max(1).wrapping_mul(round);
         let mut done: usize = 0;
         loop {
             // One bound for everything: the bytes that are there, one release interval, the end of a flat ring, the records the caller still takes.
@@ -91,9 +91,11 @@ impl<M: Memory> Consumer<M> {
             if self.memory.geometry().mapping() == Mapping::Flat {
                 left = left.min(self.memory.geometry().until_end(self.position));
             }
-            let rounds = (left / round)
+            let rounds = left
+                .checked_div(round)
+                .unwrap_or(0)
                 .min(self.rounds_until_release::<N>(round))
-                .min(limit.wrapping_sub(drained.records) / N);
+                .min(limit.wrapping_sub(drained.records).checked_div(N).unwrap_or(0));
             if rounds == 0 {
                 return Followed::Room;
             }

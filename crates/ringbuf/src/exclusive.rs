@@ -1,6 +1,6 @@
 //! The producing side, for one producer: no read-modify-write but the one that the wakeup rule needs.
 
-use crate::header::BUSY_BIT;
+use crate::header::{BUSY_BIT, Header};
 use crate::memory::{Claim, Length, Memory, Position};
 use crate::order::sites;
 use crate::query::{self, Query};
@@ -58,21 +58,30 @@ impl<M: Memory> ExclusiveProducer<M> {
     ///
     /// # Errors
     /// Why there is none; nothing has changed then but `pending_pos`, which Linux moves on a refusal too.
+    #[inline]
     pub fn reserve(&mut self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
-        match self.claim(length) {
-            Ok((claim, start)) => Ok(Reservation::new(&self.memory, claim, start, self.habits)),
-            Err(error) => Err(tally::refused(self.memory.private(), error)),
-        }
+        let place = self.place(length)?;
+        let mut claim = Claim::new(place.record, length);
+        self.memory.initialise(&mut claim, place.header);
+        self.publish(&place);
+        Ok(Reservation::new(&self.memory, claim, place.start, self.habits))
     }
 
     /// Copies `payload` into a record of its own and submits it.
     ///
+    /// What it leaves is what [`reserve`](Self::reserve) and a submit leave, at less cost: with one producer there is nobody to let past, so the record
+    /// is published when it is written, and no consumer ever meets it busy.
+    ///
     /// # Errors
     /// Why there is no space for it.
+    #[inline]
     pub fn output(&mut self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
-        let mut reservation = self.reserve(payload.len())?;
-        reservation.copy_from(payload);
-        Ok(reservation.submit(flags))
+        let place = self.place(payload.len())?;
+        let mut claim = Claim::new(place.record, payload.len());
+        self.memory.initialise(&mut claim, place.header.committed());
+        self.memory.write(&mut claim, 0, payload);
+        self.publish(&place);
+        Ok(Reservation::new(&self.memory, claim, place.start, self.habits).published(flags))
     }
 
     /// What `bpf_ringbuf_query` answers: an estimate while the consumer is at work.
@@ -90,8 +99,17 @@ impl<M: Memory> ExclusiveProducer<M> {
         &self.memory
     }
 
-    /// The claim, and where the space taken for it starts.
-    fn claim(&mut self, length: usize) -> Result<(Claim, usize), ReserveError> {
+    /// Finds space for a record, and writes the filler before it. Nothing of it is visible yet.
+    #[inline]
+    fn place(&mut self, length: usize) -> Result<Place, ReserveError> {
+        match self.admitted(length) {
+            Ok(place) => Ok(place),
+            Err(error) => Err(tally::refused(self.memory.private(), error)),
+        }
+    }
+
+    #[inline]
+    fn admitted(&mut self, length: usize) -> Result<Place, ReserveError> {
         let geometry = self.memory.geometry();
         let (header, total) = space::admissible(&geometry, length)?;
         let start = self.end;
@@ -117,11 +135,23 @@ impl<M: Memory> ExclusiveProducer<M> {
         if filler != 0 {
             space::fill(&self.memory, start, filler);
         }
-        let mut claim = Claim::new(record, length);
-        self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
-        self.memory.producer_position().store(end, sites::PUBLISH);
-        self.end = end;
-        self.last = record;
-        Ok((claim, start))
+        Ok(Place { start, record, end, header: header.at(geometry.page_offset(record)) })
     }
+
+    #[inline]
+    fn publish(&mut self, place: &Place) {
+        self.memory.producer_position().store(place.end, sites::PUBLISH);
+        self.end = place.end;
+        self.last = place.record;
+    }
+}
+
+/// Space for one record.
+struct Place {
+    /// Where the filler before it starts, if there is one.
+    start: usize,
+    record: usize,
+    end: usize,
+    /// Busy.
+    header: Header,
 }

@@ -125,6 +125,7 @@ impl Geometry {
     /// The longest record, header and padding included, that can ever be reserved.
     ///
     /// Mirrored: all of the ring but eight bytes, as in Linux. Flat: half of it, because the rest of a lap may have to be skipped.
+    #[inline]
     #[must_use]
     pub const fn max_record(&self) -> usize {
         match self.mapping {

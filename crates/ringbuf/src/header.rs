@@ -31,6 +31,7 @@ pub struct Header {
 
 impl Header {
     /// A header for a payload of `length` bytes that is still being written; `None` above [`MAX_PAYLOAD`].
+    #[inline]
     #[must_use]
     pub const fn busy(length: usize, page_offset: u32) -> Option<Self> {
         match payload_length(length) {
@@ -47,7 +48,15 @@ impl Header {
         }
     }
 
+    /// The same header when its record is submitted.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn committed(self) -> Self {
+        Self { length: self.length & !BUSY_BIT, ..self }
+    }
+
     /// The same header in another page.
+    #[inline]
     #[must_use]
     pub(crate) const fn at(self, page_offset: u32) -> Self {
         Self { page_offset, ..self }
@@ -69,30 +78,35 @@ impl Header {
     }
 
     /// Payload bytes, without header and padding.
+    #[inline]
     #[must_use]
     pub const fn payload_len(self) -> usize {
         (self.length & !(BUSY_BIT | DISCARD_BIT)) as usize
     }
 
     /// Is the producer still writing?
+    #[inline]
     #[must_use]
     pub const fn is_busy(self) -> bool {
         self.length & BUSY_BIT != 0
     }
 
     /// Was the record given up?
+    #[inline]
     #[must_use]
     pub const fn is_discarded(self) -> bool {
         self.length & DISCARD_BIT != 0
     }
 
     /// The first word: length and flags.
+    #[inline]
     #[must_use]
     pub const fn length_word(self) -> u32 {
         self.length
     }
 
     /// The second word.
+    #[inline]
     #[must_use]
     pub const fn page_offset(self) -> u32 {
         self.page_offset
@@ -113,6 +127,7 @@ impl fmt::Debug for Header {
 /// Bytes a record with this length word takes in the ring: header, payload and padding to the next multiple of eight.
 ///
 /// Takes the word as it stands, flags and all. At most `2^30 + 8`, so it never overflows.
+#[inline]
 #[must_use]
 #[expect(
     clippy::arithmetic_side_effects,
@@ -124,6 +139,7 @@ pub const fn record_size(length_word: u32) -> usize {
 }
 
 /// `length` as a length word without flags, if the format can say it.
+#[inline]
 const fn payload_length(length: usize) -> Option<u32> {
     if length > MAX_PAYLOAD {
         return None;

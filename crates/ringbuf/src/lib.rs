@@ -116,7 +116,7 @@ pub use space::{ProducerError, ReserveError};
 pub use tally::Tally;
 pub use typed::WrongLength;
 pub use user::{
-    MAX_USER_SAMPLE, MAX_USER_SAMPLES, UserConsumer, UserDrained, UserProducer, UserReservation,
-    UserReserveError, UserRingError,
+    MAX_USER_SAMPLE, MAX_USER_SAMPLES, UserConsumer, UserDrainError, UserDrained, UserProducer,
+    UserReservation, UserReserveError, UserRingError,
 };
 pub use wakeup::{SubmitFlags, Wakeup, Watermark};

@@ -56,7 +56,7 @@ impl<M: Racy> OverwriteReader<M> {
     ///
     /// # Errors
     /// Why there is none, as for [`Consumer::next_record`](crate::Consumer::next_record). A producer that overwrites faster than this copies
-    /// makes it start over; it gives up with [`Stopped::Limit`] after as many tries as a ring holds laps of `TRIES`.
+    /// makes it start over; after some thousand tries it gives up with [`Stopped::Limit`].
     pub fn next_record(&mut self, buffer: &mut [u8]) -> Result<Copied, Stopped> {
         for _ in 0..TRIES {
             match self.attempt(buffer)? {

@@ -91,6 +91,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
+    #[inline]
     pub fn reserve_at(
         &self,
         length: usize,
@@ -104,6 +105,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     ///
     /// # Errors
     /// Why there is no space for it.
+    #[inline]
     pub fn output(&self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
         let mut reservation = self.reserve(payload.len())?;
         reservation.copy_from(payload);
@@ -125,6 +127,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         &self.memory
     }
 
+    #[inline]
     fn claim(&self, length: usize, habits: Habits) -> Result<Reservation<'_, M>, ReserveError> {
         let geometry = self.memory.geometry();
         let (header, total) = space::admissible(&geometry, length)?;
@@ -158,6 +161,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     }
 
     /// Moves `pending_pos` over committed records and gives it.
+    #[inline]
     fn advance_pending(&self) -> usize {
         let position = self.memory.pending_position();
         let mut pending = position.load(sites::PENDING_LOAD);
@@ -175,6 +179,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         }
     }
 
+    #[inline]
     fn publish(&self, start: usize, end: usize) {
         let turn = self.memory.producer_position();
         if turn.load(sites::PUBLISH_TURN) != start {
@@ -197,6 +202,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         }
     }
 
+    #[inline]
     fn mark(&self, position: usize) -> (&P::Marks, usize) {
         self.publication.mark(self.memory.geometry().offset(position) / header::HEADER_SIZE)
     }

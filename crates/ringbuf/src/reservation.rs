@@ -94,11 +94,7 @@ impl<'r, M: Memory> Reservation<'r, M> {
     /// afterwards, so a releasing store is enough; a wakeup owed by a dropped reservation is paid here; watermarks.
     #[inline]
     fn commit(&self, discard: u32, flags: SubmitFlags) -> Wakeup {
-        if self.habits.counting {
-            let private = self.memory.private();
-            let count = if discard == 0 { &private.submitted } else { &private.discarded };
-            count.fetch_add(1, sites::TALLY);
-        }
+        self.count(discard);
         let word = self.length_word() | discard;
         let length = self.memory.length(self.claim.position());
         if flags.contains(SubmitFlags::FORCE_WAKEUP) {
@@ -111,6 +107,36 @@ impl<'r, M: Memory> Reservation<'r, M> {
         }
         length.swap(word, sites::COMMIT);
         self.memory.fence_after_swap(sites::FENCE_COMMITTED);
+        self.verdict()
+    }
+
+    /// The rest of a commit, for a record that became visible as a committed one.
+    #[inline]
+    pub(crate) fn published(self, flags: SubmitFlags) -> Wakeup {
+        self.count(0);
+        let wakeup = if flags.contains(SubmitFlags::FORCE_WAKEUP) {
+            Wakeup::Needed
+        } else if flags.contains(SubmitFlags::NO_WAKEUP) {
+            Wakeup::NotNeeded
+        } else {
+            self.memory.fence(sites::FENCE_COMMITTED);
+            self.verdict()
+        };
+        core::mem::forget(self);
+        wakeup
+    }
+
+    #[inline]
+    fn count(&self, discard: u32) {
+        if self.habits.counting {
+            let private = self.memory.private();
+            let count = if discard == 0 { &private.submitted } else { &private.discarded };
+            count.fetch_add(1, sites::TALLY);
+        }
+    }
+
+    #[inline]
+    fn verdict(&self) -> Wakeup {
         if self.is_waited_for() || self.take_owed_wakeup() { Wakeup::Needed } else { Wakeup::NotNeeded }
     }
 

@@ -95,6 +95,7 @@ impl fmt::Display for ProducerError {
 impl core::error::Error for ProducerError {}
 
 /// The header of a record of `length` payload bytes (for page 0) and the bytes it takes in the ring, at most all of it.
+#[inline]
 pub(crate) fn admissible(geometry: &Geometry, length: usize) -> Result<(Header, usize), ReserveError> {
     let header = Header::busy(length, 0).ok_or_else(|| too_long(geometry, length))?;
     let total = record_size(header.length_word());
@@ -106,6 +107,7 @@ pub(crate) fn admissible(geometry: &Geometry, length: usize) -> Result<(Header, 
     if total > limit { Err(too_long(geometry, length)) } else { Ok((header, total)) }
 }
 
+#[cold]
 fn too_long(geometry: &Geometry, length: usize) -> ReserveError {
     let max = geometry.max_record().saturating_sub(HEADER_SIZE).min(MAX_PAYLOAD);
     ReserveError::TooLong { length, max }

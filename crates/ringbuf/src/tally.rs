@@ -64,6 +64,7 @@ impl fmt::Display for Tally {
     }
 }
 
+#[cold]
 pub(crate) fn refused<P: Position>(private: &Private<P>, error: ReserveError) -> ReserveError {
     let count = match error {
         ReserveError::Full { .. } => &private.full,

@@ -187,15 +187,23 @@ impl<M: Memory> UserConsumer<M> {
     /// Gives submitted samples to `each`, oldest first, each one's space back right after it. Stops after a sample for which `each` breaks.
     ///
     /// # Errors
-    /// What the ring says that cannot be; samples given before stay taken.
+    /// What the ring says that cannot be, and what was done before: samples given stay taken, and a producer may have to be woken all the same.
     pub fn drain(
         &mut self,
         flags: SubmitFlags,
         mut each: impl FnMut(Payload<'_, M>) -> ControlFlow<()>,
-    ) -> Result<UserDrained, UserRingError> {
+    ) -> Result<UserDrained, UserDrainError> {
         let mut drained = UserDrained { samples: 0, discarded: 0, wakeup: Wakeup::NotNeeded };
+        let mut wrong = None;
         while drained.samples.wrapping_add(drained.discarded) < MAX_USER_SAMPLES {
-            let Some((word, position)) = self.peek()? else { break };
+            let (word, position) = match self.peek() {
+                Ok(Some(sample)) => sample,
+                Ok(None) => break,
+                Err(error) => {
+                    wrong = Some(error);
+                    break;
+                }
+            };
             let mut flow = ControlFlow::Continue(());
             if word & DISCARD_BIT != 0 {
                 drained.discarded = drained.discarded.wrapping_add(1);
@@ -214,7 +222,10 @@ impl<M: Memory> UserConsumer<M> {
         if flags.contains(SubmitFlags::FORCE_WAKEUP) || moved && !flags.contains(SubmitFlags::NO_WAKEUP) {
             drained.wakeup = Wakeup::Needed;
         }
-        Ok(drained)
+        match wrong {
+            None => Ok(drained),
+            Some(error) => Err(UserDrainError { error, drained }),
+        }
     }
 
     /// The next committed sample's length word and position, in the kernel's order of checks.
@@ -258,6 +269,28 @@ pub struct UserDrained {
     pub discarded: usize,
     /// Is a producer that waits for space to be woken?
     pub wakeup: Wakeup,
+}
+
+/// A drain met what cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UserDrainError {
+    /// What it was; it stays where it is, and the next drain meets it again.
+    pub error: UserRingError,
+    /// What was drained before.
+    pub drained: UserDrained,
+}
+
+impl fmt::Display for UserDrainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (after {} samples)", self.error, self.drained.samples)
+    }
+}
+
+impl core::error::Error for UserDrainError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 /// The producer of a user ring wrote what cannot be.

@@ -163,14 +163,48 @@ fn a_user_ring_is_checked_in_the_kernels_order() {
         Memory::length(&ring.side(PAGE), 0).store(word, Relaxed);
         let mut consumer = UserConsumer::new(ring.side(PAGE));
         let result = consumer.drain(ADAPTIVE, |_| ControlFlow::Continue(()));
-        assert_eq!(result.err(), expected, "producer_pos {producer}, length word {word:#x}");
+        assert_eq!(
+            result.err().map(|failed| failed.error),
+            expected,
+            "producer_pos {producer}, length word {word:#x}"
+        );
     }
     let ring = Mirrored::new(1 << 25, 0);
     ring.producer_position().store(1 << 25, Relaxed);
     Memory::length(&ring.side(PAGE), 0).store(MAX_USER_SAMPLE as u32 + 1, Relaxed);
-    let error =
+    let failed =
         UserConsumer::new(ring.side(PAGE)).drain(ADAPTIVE, |_| ControlFlow::Continue(())).unwrap_err();
-    assert_eq!((error, error.errno()), (UserRingError::TooLong { length: MAX_USER_SAMPLE + 1 }, 7));
+    let too_long = UserRingError::TooLong { length: MAX_USER_SAMPLE + 1 };
+    assert_eq!((failed.error, failed.error.errno()), (too_long, 7));
+}
+
+/// The kernel wakes a waiting producer also when the drain ends with an error.
+#[test]
+fn a_drain_that_fails_still_says_whom_to_wake() {
+    for (flags, samples, wakes) in [
+        (ADAPTIVE, 1, true),
+        (SubmitFlags::NO_WAKEUP, 1, false),
+        (SubmitFlags::FORCE_WAKEUP, 0, true),
+        (ADAPTIVE, 0, false),
+    ] {
+        let ring = Mirrored::new(PAGE, 0);
+        let mut producer = UserProducer::new(ring.side(PAGE)).unwrap();
+        for _ in 0..samples {
+            producer.reserve(8).unwrap().submit();
+        }
+        let end = ring.producer_position().load(Relaxed);
+        // A sample that claims more than is announced.
+        Memory::length(&ring.side(PAGE), end).store(100, Relaxed);
+        ring.producer_position().store(end + 8, Relaxed);
+        let failed =
+            UserConsumer::new(ring.side(PAGE)).drain(flags, |_| ControlFlow::Continue(())).unwrap_err();
+        assert_eq!(failed.error, UserRingError::PastProducer { length: 100, available: 8 });
+        assert_eq!(
+            (failed.drained.samples, failed.drained.wakeup.is_needed()),
+            (samples, wakes),
+            "{flags:?}"
+        );
+    }
 }
 
 #[test]
