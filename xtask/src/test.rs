@@ -26,7 +26,8 @@ pub(crate) fn loom(package: Option<&str>, preemptions: u32) -> Result<Outcome, F
     )))
 }
 
-/// Packages with models, which are unit tests in a module `models` that exists under `--cfg loom`.
+/// Packages with models, which are unit tests in a module `models` that exists under `--cfg loom`, and in one of
+/// the same name in `tests/downstream.rs`, which shows how others model themselves with the package.
 const MODELLED: [Modelled; 1] = [Modelled {
     package: "ebpf-ringbuf",
     variable: "EBPF_RINGBUF_MUTANT",
@@ -51,7 +52,9 @@ pub(crate) fn modelled(package: Option<&str>) -> Result<Vec<&'static Modelled>, 
 
 /// Compiles the models of a package and gives the path of the test binary.
 pub(crate) fn model_binary(package: &str) -> Result<String, Failure> {
-    let output = model_step(package).arguments(&["--no-run", "--message-format=json"]).output()?;
+    let output = under_loom(&["test", "-p", package, "--profile", "loom", "--lib", "--no-run"])
+        .arguments(&["--message-format=json"])
+        .output()?;
     // One JSON object a line; the last executable is the one asked for.
     let executable = output.lines().rev().find_map(|line| {
         let (_, rest) = line.split_once("\"executable\":\"")?;
@@ -78,7 +81,7 @@ fn under_loom(arguments: &[&str]) -> Step {
 }
 
 fn model_step(package: &str) -> Step {
-    under_loom(&["test", "-p", package, "--profile", "loom", "--lib", "models::"])
+    under_loom(&["test", "-p", package, "--profile", "loom", "--lib", "--test", "downstream", "models::"])
         .or("run the failing model alone: the command above with the model's name")
 }
 

@@ -4,6 +4,8 @@
 //! [`loom::model`], hand a clone to each side, and spawn every role on a thread of its own (the creating thread has seen all initial values, and
 //! loom would hide stale ones from it).
 //!
+//! `tests/downstream.rs` of this crate is an example of that, outcome set and seeded mistake included.
+//!
 //! The environment variable `EBPF_RINGBUF_MUTANT` names a site of [`sites`](crate::sites) whose ordering is weakened to relaxed, or whose fence is left out:
 //! a set of models is worth something when each of them turns one of the models red.
 
