@@ -60,7 +60,8 @@ fn clippy() -> Result<Outcome, Failure> {
 }
 
 fn docs() -> Result<Outcome, Failure> {
-    let step = workspace("doc")?.arguments(&["--no-deps", "--all-features"]).variable("RUSTDOCFLAGS", "-D warnings");
+    let step =
+        workspace("doc")?.arguments(&["--no-deps", "--all-features"]).variable("RUSTDOCFLAGS", "-D warnings");
     step.or("a public item without documentation, or a link that leads nowhere").run()?;
     Ok(Outcome::Shown("the documentation builds without a warning".to_owned()))
 }

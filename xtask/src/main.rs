@@ -5,6 +5,7 @@
 //! it says `skipped:` and why; with `CI` set in the environment that is a failure, because nobody reads the log of a
 //! green run.
 
+mod bench;
 mod ci;
 mod fuzz;
 mod kernel;
@@ -22,6 +23,7 @@ use step::Outcome;
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
+        Verb::Bench { figures } => bench::run(&figures),
         Verb::Ci { skip, seconds } => ci::run(&skip, seconds),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Kernel => kernel::run(),
@@ -49,6 +51,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// The ring's goals in figures: speed beside its peers, instructions per step
+    Bench {
+        #[command(subcommand)]
+        figures: bench::Figures,
+    },
     /// Everything that must hold before a change is taken: fmt, clippy, docs, test, programs, kernel, fuzz
     Ci {
         /// Stages to leave out (because they have just been run)

@@ -97,7 +97,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         length: usize,
         watermark: Watermark,
     ) -> Result<Reservation<'_, M>, ReserveError> {
-        self.claim(length, Habits { watermark, ..self.habits })
+        self.claim(length, &[], Habits { watermark, ..self.habits })
             .map_err(|error| tally::refused(self.memory.private(), error))
     }
 
@@ -107,8 +107,9 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     /// Why there is no space for it.
     #[inline]
     pub fn output(&self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
-        let mut reservation = self.reserve(payload.len())?;
-        reservation.copy_from(payload);
+        let reservation = self
+            .claim(payload.len(), payload, self.habits)
+            .map_err(|error| tally::refused(self.memory.private(), error))?;
         Ok(reservation.submit(flags))
     }
 
@@ -128,7 +129,12 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     }
 
     #[inline]
-    fn claim(&self, length: usize, habits: Habits) -> Result<Reservation<'_, M>, ReserveError> {
+    fn claim(
+        &self,
+        length: usize,
+        payload: &[u8],
+        habits: Habits,
+    ) -> Result<Reservation<'_, M>, ReserveError> {
         let geometry = self.memory.geometry();
         let (header, total) = space::admissible(&geometry, length)?;
         loop {
@@ -155,6 +161,8 @@ impl<M: Memory, P: Publication> Producer<M, P> {
             }
             let mut claim = Claim::new(record, length);
             self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
+            // Nobody looks at the payload before the commit. Written first, it leaves the consumer the least time to meet the record busy.
+            self.memory.write(&mut claim, 0, payload);
             self.publish(record, end);
             return Ok(Reservation::new(&self.memory, claim, start, habits));
         }

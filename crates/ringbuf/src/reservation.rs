@@ -51,12 +51,6 @@ impl<'r, M: Memory> Reservation<'r, M> {
         Ok(())
     }
 
-    /// Writes a payload that is known to fit.
-    #[inline]
-    pub(crate) fn copy_from(&mut self, payload: &[u8]) {
-        self.memory.write(&mut self.claim, 0, payload);
-    }
-
     /// Payload bytes.
     #[inline]
     #[must_use]

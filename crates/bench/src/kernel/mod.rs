@@ -1,0 +1,79 @@
+//! Draining a full ring of the running kernel, beside libbpf and aya.
+//!
+//! A BPF program fills the ring once for each pattern. A turn sets `consumer_pos` back to where it stood then, so that all contenders read the same
+//! records at the same addresses of physical memory, each through a mapping of its own.
+
+mod ours;
+mod peers;
+mod ring;
+
+use crate::measure::{Contender, find, pin, take_turns};
+use crate::report::Report;
+use ring::KernelRing;
+
+/// One way to fill the ring, and what draining it has to reach.
+struct Pattern {
+    name: &'static str,
+    sizes: &'static [u32],
+    random: bool,
+    libbpf: f64,
+    aya: Option<f64>,
+}
+
+const PATTERNS: [Pattern; 10] = [
+    one("8 B", &[8], 2.5, Some(6.0)),
+    one("16 B", &[16], 2.5, None),
+    one("64 B", &[64], 2.0, None),
+    one("256 B", &[256], 3.0, None),
+    one("1024 B", &[1024], 1.5, None),
+    one("8 and 16 B in turn", &[8, 16], 1.5, None),
+    one("64 and 256 B in turn", &[64, 256], 1.5, None),
+    one("16 and 1024 B in turn", &[16, 1024], 1.5, None),
+    Pattern {
+        name: "five sizes, random",
+        sizes: &[8, 16, 64, 256, 1024],
+        random: true,
+        libbpf: 1.0,
+        aya: None,
+    },
+    Pattern { name: "8 and 16 B, random", sizes: &[8, 16], random: true, libbpf: 1.0, aya: None },
+];
+
+const fn one(name: &'static str, sizes: &'static [u32], libbpf: f64, aya: Option<f64>) -> Pattern {
+    Pattern { name, sizes, random: false, libbpf, aya }
+}
+
+pub(crate) fn run(report: &mut Report, turns: usize, filter: &str) {
+    let ring = match KernelRing::load() {
+        Ok(ring) => ring,
+        Err(why) => return report.skip(format!("the kernel's ring: {why}")),
+    };
+    pin(0);
+    report.table("draining a full 16 MiB ring of the kernel, one CPU, millions of records a second");
+    for pattern in PATTERNS.iter().filter(|pattern| pattern.name.contains(filter)) {
+        let expected = match ring.fill(pattern.sizes, pattern.random) {
+            Ok(expected) => expected,
+            Err(why) => return report.skip(format!("filling the kernel's ring: {why}")),
+        };
+        let mut libbpf = peers::Libbpf::new(&ring);
+        let turn = |(nanoseconds, seen): (f64, crate::measure::Seen)| {
+            assert_eq!(seen, expected, "a contender read something else");
+            nanoseconds / seen.records as f64
+        };
+        let mut contenders = [
+            Contender::new("ours", || turn(ours::drain(&ring))),
+            Contender::new("libbpf", || turn(libbpf.drain())),
+            Contender::new("aya", || turn(peers::aya(&ring))),
+            Contender::new("ours, one by one", || turn(ours::one_by_one(&ring))),
+        ];
+        let series = take_turns(&mut contenders, turns);
+        report.rates(pattern.name, &series);
+        let own = find(&series, "ours");
+        let libbpf = own.against(find(&series, "libbpf"));
+        report.goal(format!("kernel ring, {}: libbpf", pattern.name), libbpf, pattern.libbpf);
+        if let Some(wanted) = pattern.aya {
+            let reached = own.against(find(&series, "aya"));
+            report.goal(format!("kernel ring, {}: aya", pattern.name), reached, wanted);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The kernel's ring, and the program that fills it.
+
+use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
+use std::process::Command;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use libbpf_sys as sys;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::ours;
+use crate::measure::Seen;
+
+pub(super) const SIZE: usize = 16 << 20;
+
+/// A ring of the running kernel, mapped for one consumer.
+pub(super) struct KernelRing {
+    object: NonNull<sys::bpf_object>,
+    program: i32,
+    map: i32,
+    pub(super) consumer_page: NonNull<u8>,
+    /// The producer's page; the data follows.
+    pub(super) producer_page: NonNull<u8>,
+}
+
+/// `struct fill` of the BPF program.
+#[repr(C)]
+struct Fill {
+    sizes: [u32; 8],
+    count: u32,
+    random: u32,
+}
+
+impl KernelRing {
+    /// Compiles and loads the program.
+    pub(super) fn load() -> Result<Self, String> {
+        let object = compile()?;
+        // SAFETY: a callback that prints nothing; libbpf keeps no other state here.
+        unsafe { sys::libbpf_set_print(None) };
+        // SAFETY: the object's bytes are readable for the call, after which libbpf needs them no more.
+        let object =
+            unsafe { sys::bpf_object__open_mem(object.as_ptr().cast(), object.len() as _, ptr::null()) };
+        let object = NonNull::new(object).ok_or("libbpf does not open the program")?;
+        // SAFETY: the object is open.
+        let result = unsafe { sys::bpf_object__load(object.as_ptr()) };
+        if result != 0 {
+            let error = std::io::Error::from_raw_os_error(-result);
+            return Err(format!(
+                "the kernel does not load the program: {error} (root is needed, Linux 5.17)"
+            ));
+        }
+        // SAFETY: the object is loaded, the name a string.
+        let map = unsafe { sys::bpf_object__find_map_fd_by_name(object.as_ptr(), c"ring".as_ptr()) };
+        let program = program(object, c"fill");
+        let page = rustix::param::page_size();
+        let consumer_page = map_pages(map, 0, page, ProtFlags::READ | ProtFlags::WRITE)?;
+        let producer_page = map_pages(map, page as u64, page + 2 * SIZE, ProtFlags::READ)?;
+        Ok(Self { object, program, map, consumer_page, producer_page })
+    }
+
+    pub(super) fn map_fd(&self) -> i32 {
+        self.map
+    }
+
+    /// Empties the ring, fills it, and says what there is to be seen.
+    pub(super) fn fill(&self, sizes: &[u32], random: bool) -> Result<Seen, String> {
+        self.word(self.consumer_page).store(self.producer_position(), Ordering::Release);
+        let mut how = Fill { sizes: [0; 8], count: sizes.len() as u32, random: u32::from(random) };
+        how.sizes[..sizes.len()].copy_from_slice(sizes);
+        let mut options = sys::bpf_test_run_opts {
+            sz: size_of::<sys::bpf_test_run_opts>() as _,
+            ctx_in: ptr::from_mut(&mut how).cast(),
+            ctx_size_in: size_of::<Fill>() as _,
+            ..Default::default()
+        };
+        // SAFETY: the options and what they point to outlive the call.
+        let result = unsafe { sys::bpf_prog_test_run_opts(self.program, &raw mut options) };
+        if result != 0 {
+            return Err(format!("BPF_PROG_TEST_RUN: {}", std::io::Error::from_raw_os_error(-result)));
+        }
+        let start = self.consumer_position();
+        let used = self.producer_position().wrapping_sub(start);
+        if used < SIZE - 2048 - 8 {
+            return Err(format!("only {used} bytes were written"));
+        }
+        FILLED.store(start, Ordering::Relaxed);
+        Ok(ours::one_by_one(self).1)
+    }
+
+    /// Makes everything that [`fill`](Self::fill) wrote unread again.
+    pub(super) fn rewind(&self) {
+        self.word(self.consumer_page).store(FILLED.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    fn consumer_position(&self) -> usize {
+        self.word(self.consumer_page).load(Ordering::Acquire)
+    }
+
+    fn producer_position(&self) -> usize {
+        self.word(self.producer_page).load(Ordering::Acquire)
+    }
+
+    fn word(&self, page: NonNull<u8>) -> &AtomicUsize {
+        // SAFETY: both pages begin with a word that all sides access atomically, and are mapped as long as `self` lives.
+        unsafe { AtomicUsize::from_ptr(page.cast().as_ptr()) }
+    }
+}
+
+/// `consumer_pos` when the ring was filled last.
+static FILLED: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for KernelRing {
+    fn drop(&mut self) {
+        // SAFETY: the object is open and nobody else has it; its descriptors are not used afterwards. The mappings go with the process.
+        unsafe { sys::bpf_object__close(self.object.as_ptr()) };
+    }
+}
+
+fn program(object: NonNull<sys::bpf_object>, name: &CStr) -> i32 {
+    // SAFETY: the object is loaded, the name a string.
+    let program = unsafe { sys::bpf_object__find_program_by_name(object.as_ptr(), name.as_ptr()) };
+    // SAFETY: the program belongs to the loaded object.
+    unsafe { sys::bpf_program__fd(program) }
+}
+
+fn map_pages(map: i32, offset: u64, length: usize, protection: ProtFlags) -> Result<NonNull<u8>, String> {
+    // SAFETY: the descriptor is open as long as the object is.
+    let map = unsafe { BorrowedFd::borrow_raw(map) };
+    // SAFETY: a new mapping at an address the system chooses.
+    let pages =
+        unsafe { rustix::mm::mmap(ptr::null_mut(), length, protection, MapFlags::SHARED, map, offset) };
+    let pages = pages.map_err(|error| format!("mapping the ring: {error}"))?;
+    NonNull::new(pages.cast()).ok_or_else(|| "mapping the ring gives no address".to_owned())
+}
+
+/// Compiles the program of `programs/fill.bpf.c` and gives the object.
+fn compile() -> Result<Vec<u8>, String> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/fill.bpf.c");
+    let object = std::env::temp_dir().join(format!("ebpf-bench-{}.bpf.o", std::process::id()));
+    let flags =
+        ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-ffreestanding", "-nostdinc", "-Wall", "-Werror", "-c"];
+    let status = Command::new("clang").args(flags).arg(source).arg("-o").arg(&object).status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => return Err(format!("clang: {status}")),
+        Err(error) => return Err(format!("clang: {error} (apt-get install clang)")),
+    }
+    let bytes = std::fs::read(&object).map_err(|error| format!("{}: {error}", object.display()));
+    let _ = std::fs::remove_file(&object);
+    bytes
+}

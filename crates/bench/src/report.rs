@@ -1,0 +1,96 @@
+//! Figures, and goals they have to reach.
+
+use crate::measure::Series;
+
+/// What a run found.
+#[derive(Default)]
+pub(crate) struct Report {
+    goals: Vec<Goal>,
+    tables: Vec<Table>,
+    skipped: Vec<String>,
+}
+
+struct Goal {
+    what: String,
+    reached: f64,
+    wanted: f64,
+}
+
+struct Table {
+    title: String,
+    rows: Vec<(String, Vec<(&'static str, f64)>)>,
+}
+
+impl Report {
+    /// Begins a table; rows follow.
+    pub(crate) fn table(&mut self, title: impl Into<String>) {
+        let title = title.into();
+        println!("\n{title}");
+        self.tables.push(Table { title, rows: Vec::new() });
+    }
+
+    /// Prints and keeps one row: millions of records a second for each contender, the fastest one marked.
+    pub(crate) fn rates(&mut self, name: &str, series: &[Series]) {
+        let rates = series.iter().map(|series| (series.name, series.rate())).collect();
+        self.row(name, rates, true);
+    }
+
+    /// Prints and keeps one row of figures.
+    pub(crate) fn row(&mut self, name: &str, figures: Vec<(&'static str, f64)>, mark_highest: bool) {
+        let highest = figures.iter().fold(f64::MIN, |highest, (_, figure)| highest.max(*figure));
+        print!("  {name:<22}");
+        for (name, figure) in &figures {
+            let mark = if mark_highest && *figure >= highest { "*" } else { " " };
+            print!(" {name} {figure:.1}{mark} ");
+        }
+        println!();
+        if let Some(table) = self.tables.last_mut() {
+            table.rows.push((name.to_owned(), figures));
+        }
+    }
+
+    /// A figure that has to reach `wanted`.
+    pub(crate) fn goal(&mut self, what: impl Into<String>, reached: f64, wanted: f64) {
+        self.goals.push(Goal { what: what.into(), reached, wanted });
+    }
+
+    /// A part that could not run here.
+    pub(crate) fn skip(&mut self, why: String) {
+        println!("\nskipped: {why}");
+        self.skipped.push(why);
+    }
+
+    /// Prints every goal with what was reached; gives whether all were.
+    pub(crate) fn settle(&self) -> bool {
+        println!("\ngoals");
+        for goal in &self.goals {
+            let verdict = if goal.is_reached() { "reached" } else { "MISSED " };
+            println!("  {verdict}  {:<64} {:>6.2}x  (wanted {:.1}x)", goal.what, goal.reached, goal.wanted);
+        }
+        let missed = self.goals.iter().filter(|goal| !goal.is_reached()).count();
+        println!("{} goals, {missed} missed", self.goals.len());
+        missed == 0
+    }
+
+    /// The same for programs.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        use serde_json::{Value, json};
+        let goal = |goal: &Goal| json!({ "what": goal.what, "reached": goal.reached, "wanted": goal.wanted, "met": goal.is_reached() });
+        let row = |(name, figures): &(String, Vec<(&'static str, f64)>)| {
+            let figures = figures.iter().map(|(name, figure)| ((*name).to_owned(), json!(figure)));
+            json!({ "row": name, "figures": Value::Object(figures.collect()) })
+        };
+        let table = |table: &Table| json!({ "title": table.title, "rows": table.rows.iter().map(row).collect::<Vec<_>>() });
+        json!({
+            "goals": self.goals.iter().map(goal).collect::<Vec<_>>(),
+            "tables": self.tables.iter().map(table).collect::<Vec<_>>(),
+            "skipped": self.skipped,
+        })
+    }
+}
+
+impl Goal {
+    fn is_reached(&self) -> bool {
+        self.reached >= self.wanted
+    }
+}

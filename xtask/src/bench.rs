@@ -1,0 +1,81 @@
+//! The ring's goals in figures.
+
+use clap::Subcommand;
+
+use crate::kernel;
+use crate::step::{Failure, Outcome, Step, exists, in_ci, needs};
+
+/// What `cargo xtask bench` measures.
+#[derive(Subcommand)]
+pub(crate) enum Figures {
+    /// Instructions per step of the ring, beside the committed table (needs valgrind)
+    Instructions {
+        /// Replace the table
+        #[arg(long)]
+        write: bool,
+    },
+    /// Speed beside the peers; fails where a goal is missed (the kernel's ring needs root, clang, libelf and zlib)
+    Ring {
+        /// Only rows whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<String>,
+    },
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn run(figures: &Figures) -> Result<Outcome, Failure> {
+    match figures {
+        Figures::Instructions { write } => instructions(*write),
+        Figures::Ring { filter, quick, json } => ring(filter.as_deref(), *quick, json.as_deref()),
+    }
+}
+
+/// `cargo xtask bench instructions`: the part that does not depend on how busy the machine is.
+pub(crate) fn instructions(write: bool) -> Result<Outcome, Failure> {
+    needs("bench instructions", "valgrind, x86-64");
+    if !cfg!(target_arch = "x86_64") {
+        return Ok(Outcome::Skipped("the table is for x86-64".to_owned()));
+    }
+    if !exists("valgrind", &["--version"]) {
+        return Ok(Outcome::Skipped("valgrind is missing: apt-get install valgrind".to_owned()));
+    }
+    // The steps are a binary of their own, which `run` does not build.
+    Step::cargo(&["build", "--profile", "bench", "-p", "ebpf-bench", "--bins"]).run()?;
+    let write: &[&str] = if write { &["--write"] } else { &[] };
+    bench(&[])
+        .arguments(&["--", "instructions"])
+        .arguments(write)
+        .or("make the step cheaper, or take its price into the table and say why: cargo xtask bench instructions --write")
+        .run()?;
+    Ok(Outcome::Shown("no step of the ring takes more instructions than the table says".to_owned()))
+}
+
+fn ring(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+    needs("bench ring", "two CPUs that nobody else uses; for the kernel's ring root, clang, libelf and zlib");
+    let features: &[&str] = match kernel::missing() {
+        None => &["--features", "kernel"],
+        Some(missing) if in_ci() => return Err(Failure(missing)),
+        Some(missing) => {
+            println!("skipped: the kernel's ring ({missing})");
+            &[]
+        }
+    };
+    let mut arguments = vec!["--", "ring"];
+    arguments.extend(filter);
+    arguments.extend(quick.then_some("--quick"));
+    arguments.extend(json.iter().flat_map(|file| ["--json", file]));
+    bench(features)
+        .arguments(&arguments)
+        .or("a goal is missed: run it again when the machine is quiet, then look for the reason")
+        .run()?;
+    Ok(Outcome::Shown("every goal is reached".to_owned()))
+}
+
+fn bench(features: &[&str]) -> Step {
+    Step::cargo(&["run", "--profile", "bench", "-p", "ebpf-bench"]).arguments(features)
+}
