@@ -192,7 +192,7 @@ fn a_sample_is_no_longer_than_a_dynptr() -> Result<(), String> {
         assert_eq!(kernel.drain_unseen(ADAPTIVE, u64::MAX), answer, "{length} bytes");
         let ours = consumer.drain(SubmitFlags::empty(), |_| ControlFlow::Continue(()));
         assert_eq!(
-            ours.map_or_else(|error| -i64::from(error.errno()), |drained| drained.samples as i64),
+            ours.map_or_else(|error| -i64::from(error.error.errno()), |drained| drained.samples as i64),
             answer
         );
     }

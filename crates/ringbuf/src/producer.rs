@@ -140,9 +140,17 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         loop {
             let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
             let consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
-            let pending = self.advance_pending();
+            let pending = self.memory.pending_position().load(sites::PENDING_LOAD);
             let filler = space::filler(&geometry, start, total);
-            let end = match space::admit(&geometry, start, filler.wrapping_add(total), pending, consumer) {
+            let needed = filler.wrapping_add(total);
+            let mut admitted = space::admit(&geometry, start, needed, pending, consumer);
+            if admitted.is_err() {
+                // `pending_pos` moves when a record is published, so it is a little old: up to date it may say something else.
+                let published = self.memory.producer_position().load(sites::PENDING_END);
+                let Pending { position, .. } = self.advance_pending(published);
+                admitted = space::admit(&geometry, start, needed, position, consumer);
+            }
+            let end = match admitted {
                 Ok(end) => end,
                 // What was read last may belong to a later start, and look like no space at all: a refusal counts only while `start` does.
                 Err(_) if self.publication.reserve_position().load(sites::RESERVE_START) != start => continue,
@@ -168,19 +176,18 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         }
     }
 
-    /// Moves `pending_pos` over committed records and gives it.
+    /// Moves `pending_pos` over committed records before `end`, which is published.
     #[inline]
-    fn advance_pending(&self) -> usize {
+    fn advance_pending(&self, end: usize) -> Pending {
         let position = self.memory.pending_position();
         let mut pending = position.load(sites::PENDING_LOAD);
         loop {
-            let end = self.memory.producer_position().load(sites::PENDING_END);
             let reached = space::committed_until(&self.memory, pending, end);
             if reached == pending {
-                return pending;
+                return Pending { position: pending, swapped: false };
             }
             match position.compare_exchange_weak(pending, reached, sites::PENDING_ADVANCE) {
-                Ok(_) => return reached,
+                Ok(_) => return Pending { position: reached, swapped: true },
                 // Somebody else advanced it, perhaps less far: what we found may rest on headers of another lap.
                 Err(_) => pending = position.load(sites::PENDING_LOAD),
             }
@@ -198,15 +205,22 @@ impl<M: Memory, P: Publication> Producer<M, P> {
                 return;
             }
         }
+        turn.store(end, sites::PUBLISH);
+        // Here and not before the claim, because the compare-exchange is most of the fence that is due anyway.
+        if self.advance_pending(start).swapped {
+            self.memory.fence_after_swap(sites::FENCE_PUBLISHED);
+        } else {
+            self.memory.fence(sites::FENCE_PUBLISHED);
+        }
         let mut end = end;
         loop {
-            turn.store(end, sites::PUBLISH);
-            self.memory.fence(sites::FENCE_PUBLISHED);
             let (marks, bit) = self.mark(end);
             if marks.load(sites::MARK_PEEK) & bit == 0 || !take(marks, bit) {
                 return;
             }
             end = end.wrapping_add(record_size(self.memory.length(end).load(sites::HEADER_INIT)));
+            turn.store(end, sites::PUBLISH);
+            self.memory.fence(sites::FENCE_PUBLISHED);
         }
     }
 
@@ -214,6 +228,12 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     fn mark(&self, position: usize) -> (&P::Marks, usize) {
         self.publication.mark(self.memory.geometry().offset(position) / header::HEADER_SIZE)
     }
+}
+
+/// `pending_pos`, and whether it was this producer who moved it there.
+struct Pending {
+    position: usize,
+    swapped: bool,
 }
 
 fn take(marks: &impl Marks, bit: usize) -> bool {
