@@ -125,6 +125,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// Looks at the length and the first eight bytes.
+    #[cfg(feature = "kernel")]
     #[inline(always)]
     pub(crate) fn glance(&mut self, payload: &[u8]) {
         self.records += 1;

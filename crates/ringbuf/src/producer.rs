@@ -128,7 +128,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         &self.memory
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim(
         &self,
         length: usize,

@@ -101,11 +101,6 @@ impl Pages {
         self.word(PAGE + 8)
     }
 
-    /// A word in the line of the producer's positions, which consumers cannot write.
-    pub(super) fn beside_producer_position(&self) -> &'static AtomicUsize {
-        self.word(PAGE + 32)
-    }
-
     fn header(&self, position: usize) -> NonNull<u8> {
         self.at(2 * PAGE + (position & (self.size - 1)))
     }
@@ -142,8 +137,9 @@ impl Pages {
     }
 }
 
+/// Something on cache lines of its own: two, because neighbours are fetched in pairs.
 #[repr(align(128))]
-struct Line<T>(T);
+pub(super) struct Line<T>(pub(super) T);
 
 /// After Linux: a lock around the reservation, `xchg` for the commit.
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use ebpf_ringbuf::{Consumer, Mapped, Producer, SharedMarks, SubmitFlags, marks_for};
 
-use super::baselines::{Pages, SpinlockRing, TurnRing};
+use super::baselines::{Line, Pages, SpinlockRing, TurnRing};
 use super::one::{Array, Pair};
 use super::{CAPACITY, Consume, Produce, leak, record};
 use crate::measure::{Contender, Gate, Seen, Series, cpus, find, median, pin, take_turns};
@@ -46,9 +46,6 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
     }
     let series = series::<N>(turns, drive);
     report.rates(&name, &series);
-    if series.len() == 1 {
-        return;
-    }
     let own = find(&series, "ours");
     let how = match drive {
         Drive::Alone => "alone",
@@ -82,9 +79,6 @@ fn series<const N: usize>(turns: usize, drive: Drive) -> Vec<Series> {
         Drive::Alone => (CAPACITY / (N + 16) / 2 - 16) as u64,
         Drive::WithConsumer => 50_000,
     };
-    if let Ok(only) = std::env::var("ONLY") {
-        groups.retain(|(name, _)| *name == only);
-    }
     let mut contenders: Vec<Contender<'_>> = groups
         .iter_mut()
         .map(|(name, group)| {
@@ -203,7 +197,7 @@ struct Ours {
 fn ours(bytes: usize, flags: SubmitFlags) -> (Ours, Reader) {
     let pages = Pages::new(bytes);
     let marks: Vec<AtomicUsize> = (0..marks_for(bytes)).map(|_| AtomicUsize::new(0)).collect();
-    let marks = SharedMarks::new(pages.beside_producer_position(), leak(marks)).expect("a power of two");
+    let marks = SharedMarks::new(&leak(Line(AtomicUsize::new(0))).0, leak(marks)).expect("a power of two");
     let producer = leak(Producer::new(pages.side(), marks).expect("a new ring"));
     (Ours { producer, flags }, Reader(pages.consumer()))
 }
