@@ -6,7 +6,8 @@
 //! ```text
 //! reserve(len):
 //!   start = the private reserve position
-//!   read consumer_pos, advance pending_pos over committed records; from both to `end` there must be less than a lap
+//!   from consumer_pos and from pending_pos to `end` there must be less than a lap;
+//!     if not, advance pending_pos over committed records and look again before refusing
 //!   claim [start, end) by compare-exchange on the reserve position, or begin again
 //!   write the header, busy
 //!   publish(start, end)
@@ -16,10 +17,11 @@
 //!     mark(start); full fence
 //!     if producer_pos != start: return             // whoever moves it to `start` finds the mark
 //!     if not take(mark(start)): return             // ... and was faster
-//!   loop:                                          // the right to move producer_pos from `start` is ours
-//!     producer_pos = end; full fence
-//!     if not take(mark(end)): return               // nobody there yet, or its owner took it
+//!   producer_pos = end                             // the right to move it from `start` is ours
+//!   advance pending_pos over committed records before `start`; full fence
+//!   while take(mark(end)):                         // else nobody is there yet, or its owner took it
 //!     end += size of the record at `end`
+//!     producer_pos = end; full fence
 //! ```
 //!
 //! 1. *Nobody waits.* A producer whose predecessor is not marked leaves its mark and goes. A producer stopped anywhere holds back its own record and
