@@ -78,7 +78,9 @@ fn ring(filter: &str, turns: usize, json: Option<PathBuf>) -> Result<bool, Strin
     );
     process::run_one(&mut report, turns, filter);
     process::run_many(&mut report, turns, filter);
-    floor::run(&mut report, turns);
+    if filter.is_empty() {
+        floor::run(&mut report, turns);
+    }
     let reached = report.settle();
     if let Some(file) = json {
         let text = format!("{:#}\n", report.json());
