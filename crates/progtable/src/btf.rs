@@ -44,6 +44,11 @@ impl Type<'_> {
     pub(crate) const fn len(&self) -> u32 {
         self.info & 0xffff
     }
+
+    /// Whether the type is another one under a name or with a qualifier.
+    pub(crate) const fn is_transparent(&self) -> bool {
+        matches!(self.kind(), kind::TYPEDEF | kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG)
+    }
 }
 
 /// `BTF_KIND_*`.
@@ -160,10 +165,7 @@ impl<'data> Btf<'data> {
     pub(crate) fn resolve(&self, id: u32) -> Result<Type<'data>, BtfError> {
         let mut found = self.find(id)?;
         for _ in 0..MAX_DEPTH {
-            if !matches!(
-                found.kind(),
-                kind::TYPEDEF | kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG
-            ) {
+            if !found.is_transparent() {
                 return Ok(found);
             }
             found = self.find(found.size)?;
@@ -322,6 +324,6 @@ const MAGIC: u16 = 0xeb9f;
 const WORDS: usize = 3;
 const CHECKPOINTS: usize = 64;
 /// How many qualifiers, typedefs and arrays are looked through.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 /// Steps granted to every file, however small.
 const FREE_STEPS: u64 = 4096;

@@ -176,25 +176,32 @@ impl fmt::Debug for Program<'_> {
     }
 }
 
-/// Whether a program is to be loaded, and whether that is settled: [`AUTOLOAD`] and [`FROZEN`].
+/// Whether a program is to be loaded (or a map created), and whether that is settled: [`AUTOLOAD`] and [`FROZEN`].
 ///
 /// Written by whoever switches the program (until it is frozen) and by whoever freezes the table (only ever
 /// adding [`FROZEN`]); read by anybody. Both facts are in one byte, so that a change cannot slip in between
 /// the question whether it is allowed and the change itself.
-struct AutoloadState(AtomicU8);
+pub(crate) struct AutoloadState(AtomicU8);
+
+impl Clone for AutoloadState {
+    fn clone(&self) -> Self {
+        // Acquire: as in `load`.
+        Self(AtomicU8::new(self.0.load(Ordering::Acquire)))
+    }
+}
 
 impl AutoloadState {
-    fn new(autoload: bool) -> Self {
+    pub(crate) fn new(autoload: bool) -> Self {
         Self(AtomicU8::new(if autoload { AUTOLOAD } else { 0 }))
     }
 
-    fn load(&self) -> bool {
+    pub(crate) fn load(&self) -> bool {
         // Acquire: pairs with the release half of the exchange in `store`, so that who sees a change also
         // sees what its author wrote before making it.
         self.0.load(Ordering::Acquire) & AUTOLOAD != 0
     }
 
-    fn store(&self, autoload: bool) -> Result<(), Frozen> {
+    pub(crate) fn store(&self, autoload: bool) -> Result<(), Frozen> {
         let wanted = if autoload { AUTOLOAD } else { 0 };
         // On success AcqRel: the release half pairs with the Acquire in `load` and with the acquire half in
         // `freeze`, the acquire half with the release half of an earlier `store`. On failure Acquire: pairs
@@ -208,7 +215,7 @@ impl AutoloadState {
             .map_err(|_| Frozen)
     }
 
-    fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         // AcqRel: the acquire half pairs with the release half in `store`: every change that was answered
         // with `Ok` is before this. The release half pairs with the Acquire on failure in `store`.
         self.0.fetch_or(FROZEN, Ordering::AcqRel);
