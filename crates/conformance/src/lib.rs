@@ -33,6 +33,8 @@ pub mod bpf;
 #[cfg(target_os = "linux")]
 pub mod corpus;
 #[cfg(target_os = "linux")]
+pub mod kernel;
+#[cfg(target_os = "linux")]
 pub mod kernel_ring;
 #[cfg(target_os = "linux")]
 pub mod libbpf;
