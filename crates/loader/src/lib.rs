@@ -81,7 +81,7 @@ mod platform;
 pub use ebpf_progtable::{
     Extern, ExternKind, InfoKind, InfoRecord, InitialValueProblem, Instruction, KconfigValue, KernelObject,
     Label, Map, MapDefinition, MapKind, Needs, ObjectFile, OpenError, Program, ProgramKind, Reference,
-    ReferenceTarget, RelocateError, RelocateErrorKind, Resolver,
+    ReferenceTarget, RelocateError, RelocateErrorKind, Resolver, SlotTarget,
 };
 pub use error::{AutoloadError, LoadError, SlotProblem};
 pub use object::{Loaded, Object};

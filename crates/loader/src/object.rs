@@ -297,7 +297,9 @@ impl<P: Platform, const PROGRAMS: usize, const MAPS: usize> fmt::Debug
 }
 
 impl<'a> MapSpec<'a> {
-    fn from_map(map: &'a Map<'_>) -> Self {
+    /// The map as the object file declares it.
+    #[must_use]
+    pub fn from_map(map: &'a Map<'_>) -> Self {
         Self {
             name: map.name(),
             kind: map.kind(),

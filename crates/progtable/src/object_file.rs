@@ -182,7 +182,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     }
 
     /// Where each function of the linked program stands, and what is known of its instructions. Unlike
-    /// linking, this takes programs with externs and CO-RE relocations as they are.
+    /// linking, this takes programs with externs and CO-RE relocations as they are, of either byte order.
     ///
     /// # Errors
     ///
@@ -195,7 +195,8 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     }
 
     /// What `program` and the subprograms that it calls refer to, instruction by instruction: maps,
-    /// variables, subprograms, callbacks, externs, CO-RE. Nothing is needed to know it.
+    /// variables, subprograms, callbacks, externs, CO-RE. Nothing is needed to know it; the object may be of
+    /// either byte order.
     ///
     /// An item is an error if the object is wrong there, and the last.
     pub fn references<'f>(

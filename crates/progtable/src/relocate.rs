@@ -76,6 +76,9 @@ pub(crate) fn link<'data, const PROGRAMS: usize, const MAPS: usize>(
     resolver: &mut impl Resolver,
     buffer: &mut [Instruction],
 ) -> Result<usize, RelocateError> {
+    if file.container.order != elf::Order::NATIVE {
+        return Err(RelocateError::new(program, 0, RelocateErrorKind::ByteOrder));
+    }
     let mut walk = Walk::new(file, program)?;
     let mut linker = Linker { file, buffer, externs: None };
     for event in walk.by_ref() {

@@ -67,6 +67,7 @@ pub(crate) struct Refer {
     pub(crate) position: usize,
     /// Where in the linked program.
     pub(crate) at: usize,
+    /// In the machine's byte order.
     pub(crate) instruction: Instruction,
     pub(crate) target: Target,
 }
@@ -92,9 +93,6 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Walk<'f, 'data, PROGRA
         program: &Program<'data>,
     ) -> Result<Self, RelocateError> {
         let error = |kind| RelocateError::new(program, 0, kind);
-        if file.container.order != elf::Order::NATIVE {
-            return Err(error(RelocateErrorKind::ByteOrder));
-        }
         if program.is_subprogram() {
             return Err(error(RelocateErrorKind::Subprogram));
         }
@@ -137,6 +135,8 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Walk<'f, 'data, PROGRA
                 self.frame = self.held.pop();
                 continue;
             };
+            let is_native = file.container.order == elf::Order::NATIVE;
+            let instruction = if is_native { instruction } else { instruction.swapped() };
             let error = |kind| RelocateError::new(program, position, kind);
             let offset = u64::from(program.place().1).saturating_add(u64::from(frame.next));
             frame.next = frame.next.saturating_add(1);
