@@ -196,9 +196,9 @@ impl Object {
     pub fn function_info(&self) -> Vec<Vec<[u32; 2]>> {
         let of = |program: ProgramRef<'_>| {
             // SAFETY: the program is one of this live object's.
-            let (first, count) = unsafe {
-                (sys::bpf_program__func_info(program.0), sys::bpf_program__func_info_cnt(program.0))
-            };
+            let first = unsafe { sys::bpf_program__func_info(program.0) };
+            // SAFETY: as above.
+            let count = unsafe { sys::bpf_program__func_info_cnt(program.0) };
             // SAFETY: two words each, kept by libbpf as long as the object lives.
             unsafe { records(first.cast::<[u32; 2]>(), count) }
         };
@@ -210,9 +210,9 @@ impl Object {
     pub fn line_info(&self) -> Vec<Vec<[u32; 4]>> {
         let of = |program: ProgramRef<'_>| {
             // SAFETY: the program is one of this live object's.
-            let (first, count) = unsafe {
-                (sys::bpf_program__line_info(program.0), sys::bpf_program__line_info_cnt(program.0))
-            };
+            let first = unsafe { sys::bpf_program__line_info(program.0) };
+            // SAFETY: as above.
+            let count = unsafe { sys::bpf_program__line_info_cnt(program.0) };
             // SAFETY: four words each, kept by libbpf as long as the object lives.
             unsafe { records(first.cast::<[u32; 4]>(), count) }
         };
