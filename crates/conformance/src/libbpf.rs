@@ -259,6 +259,42 @@ impl Drop for Object {
     }
 }
 
+/// What libbpf's static linker makes of objects (`bpftool gen object`), in that order.
+///
+/// # Errors
+///
+/// What the linker refuses, or the system's error with the files in between.
+pub fn link(objects: &[&[u8]]) -> Result<Vec<u8>, Errno> {
+    quieten();
+    let system = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(EINVAL));
+    let folder = tempfile::tempdir().map_err(system)?;
+    let name = |file: String| {
+        let path = folder.path().join(file);
+        CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno(EINVAL))
+    };
+    let output = name("linked.o".to_owned())?;
+    // SAFETY: the name is NUL-terminated and outlives the call; no options is a valid choice.
+    let linker = unsafe { sys::bpf_linker__new(output.as_ptr(), std::ptr::null_mut()) };
+    let linker = NonNull::new(linker).ok_or_else(last_errno)?;
+    let mut status = Ok(());
+    for (index, object) in objects.iter().enumerate() {
+        let path = folder.path().join(format!("{index}.o"));
+        let written = std::fs::write(&path, object).map_err(system);
+        status = status.and(written).and_then(|()| {
+            let path = name(format!("{index}.o"))?;
+            // SAFETY: the linker is live, the name is NUL-terminated and outlives the call.
+            check(unsafe { sys::bpf_linker__add_file(linker.as_ptr(), path.as_ptr(), std::ptr::null()) })
+        });
+    }
+    status = status.and_then(|()| {
+        // SAFETY: the linker is live.
+        check(unsafe { sys::bpf_linker__finalize(linker.as_ptr()) })
+    });
+    // SAFETY: made above, freed only here.
+    unsafe { sys::bpf_linker__free(linker.as_ptr()) };
+    status.and_then(|()| std::fs::read(folder.path().join("linked.o")).map_err(system))
+}
+
 /// Program type and expected attach type that a section's name stands for; nothing if it stands for none.
 #[must_use]
 pub fn section_kind(section: &str) -> Option<(u32, u32)> {

@@ -179,11 +179,9 @@ fn for_this_kernel<'data>(
     for record in layout.records(InfoKind::CoRe) {
         let first = record?.instruction();
         let wide = ours[first].opcode() == LOAD_64;
-        for at in first..=first + usize::from(wide) {
-            if let Some(adapted) = libbpf.get(at) {
-                count.adapted += usize::from(ours[at] != *adapted);
-                ours[at] = *adapted;
-            }
+        for (our, adapted) in ours.iter_mut().zip(libbpf).skip(first).take(1 + usize::from(wide)) {
+            count.adapted += usize::from(our != adapted);
+            *our = *adapted;
         }
     }
     Ok(ours)

@@ -183,13 +183,10 @@ impl<'data> Btf<'data> {
             }
             let found = self.find(id)?;
             let size = match found.kind() {
-                kind::INT
-                | kind::STRUCT
-                | kind::UNION
-                | kind::ENUM
-                | kind::ENUM64
-                | kind::DATASEC
-                | kind::FLOAT => found.size,
+                // No data section: its size is not known before linking, and nothing is of that type.
+                kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => {
+                    found.size
+                }
                 kind::PTR => 8,
                 kind::TYPEDEF
                 | kind::VOLATILE

@@ -264,11 +264,11 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         }))
     }
 
-    /// Keeps programs in order of section and offset, and those at the same place in the order of their
-    /// symbols.
+    /// Keeps programs in order of section and offset, and those at the same place (one is an alias of the
+    /// other) in the reverse order of their symbols, which is what libbpf's sorting makes of them.
     fn add_program(&mut self, program: Program<'data>) {
         let place = program.place();
-        let position = self.programs.partition_point(|other| other.place() <= place);
+        let position = self.programs.partition_point(|other| other.place() < place);
         if self.programs.push(program).is_ok()
             && let Some(moved @ [_, ..]) = self.programs.get_mut(position..)
         {
