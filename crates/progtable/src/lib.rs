@@ -93,6 +93,7 @@ mod relocate;
 mod relocate_error;
 mod sections;
 mod walk;
+mod windows;
 
 pub use btf_ext::{InfoKind, InfoRecord};
 pub use error::{BtfError, Frozen, Label, OpenError};
@@ -111,6 +112,7 @@ pub use references::{Needs, Reference, ReferenceTarget};
 pub use relocate::{KernelObject, POISONED_CALL, POISONED_MAP, Resolver};
 pub use relocate_error::{RelocateError, RelocateErrorKind};
 pub use sections::SectionKind;
+pub use windows::{Guid, SectionTable, WindowsSection};
 
 #[cfg(test)]
 extern crate std;

@@ -9,6 +9,7 @@ use crate::error::Frozen;
 use crate::instruction::Instruction;
 use crate::kinds::ProgramKind;
 use crate::sections::SectionKind;
+use crate::windows::WindowsSection;
 
 /// A program of an object file: a function in an executable section.
 ///
@@ -21,7 +22,7 @@ pub struct Program<'data> {
     /// Where the first instruction stands in its section, in instructions.
     offset: u32,
     section: u16,
-    /// Row of the section table, [`NO_ROW`] or [`SUBPROGRAM`]: 56 bytes per program leave no room for an
+    /// Row of the section tables, one after the other, [`NO_ROW`] or [`SUBPROGRAM`]: 56 bytes per program leave no room for an
     /// enum.
     row: u8,
     state: AutoloadState,
@@ -79,22 +80,40 @@ impl<'data> Program<'data> {
         widen(self.offset)
     }
 
-    /// The row of the section table that the section's name matched.
+    /// The row of Linux's section table that the section's name matched.
     #[must_use]
     pub fn section_kind(&self) -> Option<&'static SectionKind> {
         SectionKind::all().get(usize::from(self.row))
     }
 
+    /// The row of Windows' section table that the section's name matched, if the object was opened with that table
+    /// ([`Options::section_table`](crate::Options::section_table)).
+    #[must_use]
+    pub fn windows_section(&self) -> Option<&'static WindowsSection> {
+        let row = usize::from(self.row).checked_sub(SectionKind::COUNT)?;
+        WindowsSection::all().get(row)
+    }
+
     /// The program type that the section's name stands for; [`ProgramKind::UNSPEC`] if it stands for none.
     #[must_use]
     pub fn kind(&self) -> ProgramKind {
-        self.section_kind().map_or(ProgramKind::UNSPEC, SectionKind::kind)
+        let windows = || self.windows_section().map_or(ProgramKind::UNSPEC, WindowsSection::kind);
+        self.section_kind().map_or_else(windows, SectionKind::kind)
     }
 
-    /// The attach type that the section's name stands for (`enum bpf_attach_type`); 0 if none.
+    /// The attach type that the section's name stands for (`enum bpf_attach_type` of the system whose table it is); 0
+    /// if none.
     #[must_use]
     pub fn expected_attach_type(&self) -> u32 {
-        self.section_kind().map_or(0, SectionKind::expected_attach_type)
+        let windows = || self.windows_section().and_then(WindowsSection::attach_type).unwrap_or(0);
+        self.section_kind().map_or_else(windows, SectionKind::expected_attach_type)
+    }
+
+    /// Makes a program of a function of `.text`; leaves others as they are.
+    pub(crate) fn promote(&mut self) {
+        if self.is_subprogram() {
+            self.row = NO_ROW;
+        }
     }
 
     /// The instructions as they stand in the file: not relocated, and in the file's byte order.
@@ -225,7 +244,7 @@ impl AutoloadState {
 const _: () = assert!(size_of::<Program<'static>>() <= 56);
 const NO_ROW: u8 = u8::MAX;
 const SUBPROGRAM: u8 = NO_ROW - 1;
-const _: () = assert!(SectionKind::COUNT < SUBPROGRAM as usize);
+const _: () = assert!(SectionKind::COUNT + WindowsSection::COUNT < SUBPROGRAM as usize);
 const AUTOLOAD: u8 = 1;
 const FROZEN: u8 = 2;
 
