@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Print the program table and the maps of object files
+    /// Print programs and maps of object files, what each program refers to, and what the object needs of a kernel
     Inspect(Inspect),
     /// Load an object on the embedded machine, run its programs, print every record that comes out of its rings
     Run(Run),
@@ -28,6 +28,9 @@ pub(crate) struct Inspect {
     /// Object files, as clang makes them with `-target bpf -g`
     #[arg(required = true, value_name = "OBJECT")]
     pub(crate) objects: Vec<PathBuf>,
+    /// Also print what loading each program takes, and what is saved for those that are off
+    #[arg(long)]
+    pub(crate) cost: bool,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,5 @@
 //! `ebpf-blocks run`: load an object on the embedded machine, run its programs, print what comes out of its rings.
 
-mod cost;
 mod report;
 
 use std::io;
@@ -10,10 +9,10 @@ use ebpf_vm::{Vm, VmConfig, VmProgram};
 
 use crate::args::Run;
 use crate::console::{Console, Status};
+use crate::cost::ProgramCost;
 use crate::source::{self, file_name};
 use crate::{MAPS, PROGRAMS};
 
-use cost::ProgramCost;
 use report::{Report, Summary};
 
 /// What to run, how often, on what machine.
@@ -84,7 +83,7 @@ pub fn run_object(
     let cost = ProgramCost::ask();
     for (program, handle) in loaded.programs() {
         // A program that cannot be linked is no reason to refuse the others; it costs what the file holds of it.
-        let len = object.file().linked_len(program).unwrap_or_else(|_| program.len());
+        let len = object.file().layout(program).map_or(program.len(), |layout| layout.len());
         match handle {
             Some(_) => summary.loaded(),
             None => summary.skipped(len, cost.of(program.name(), len)),

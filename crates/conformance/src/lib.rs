@@ -11,6 +11,8 @@
 //! | `tests/table.rs` | the same programs and maps, in the same order, with the same attributes? |
 //! | `tests/names.rs` | does every section name stand for the same type, and every type have the same name? |
 //! | `tests/relocation.rs` | the same instructions, one by one, after linking? |
+//! | `tests/needs.rs` | what only a kernel knows: the same references, configuration, poisoned calls, and records? |
+//! | `tests/special.rs` | linked objects, no program to a thousand, and is each error of the same class? |
 //! | `tests/mutations.rs` | the same verdict on damaged objects, and the same table where both accept? |
 //! | `tests/inspect.rs` | does the tool's `inspect --json` say what libbpf says? |
 //!
@@ -32,6 +34,8 @@
 pub mod bpf;
 #[cfg(target_os = "linux")]
 pub mod corpus;
+#[cfg(target_os = "linux")]
+pub mod kernel;
 #[cfg(target_os = "linux")]
 pub mod kernel_ring;
 #[cfg(target_os = "linux")]

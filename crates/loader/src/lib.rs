@@ -66,7 +66,7 @@
 //! * Of several threads that load one object, one proceeds. A [`set_autoload`](Object::set_autoload) that returned `Ok` is honoured.
 //!
 //! Not guaranteed: anything about what the platform does with a map or program once it has it. Maps are created also when no chosen program refers to
-//! them, as libbpf does.
+//! them, as libbpf does, unless [`Object::set_autocreate`] says otherwise.
 //!
 //! # In interrupts
 //!
@@ -79,9 +79,10 @@ mod object;
 mod platform;
 
 pub use ebpf_progtable::{
-    Instruction, Label, Map, MapKind, ObjectFile, OpenError, Program, ProgramKind, RelocateError,
-    RelocateErrorKind,
+    Extern, ExternKind, InfoKind, InfoRecord, InitialValueProblem, Instruction, KconfigValue, KernelObject,
+    Label, Map, MapDefinition, MapKind, Needs, ObjectFile, OpenError, Program, ProgramKind, Reference,
+    ReferenceTarget, RelocateError, RelocateErrorKind, Resolver, SlotTarget,
 };
-pub use error::{AutoloadError, LoadError};
+pub use error::{AutoloadError, LoadError, SlotProblem};
 pub use object::{Loaded, Object};
-pub use platform::{MapSpec, Platform, ProgramSpec};
+pub use platform::{MapSpec, Platform, ProgramSpec, SlotValue};

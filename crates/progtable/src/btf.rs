@@ -44,6 +44,11 @@ impl Type<'_> {
     pub(crate) const fn len(&self) -> u32 {
         self.info & 0xffff
     }
+
+    /// Whether the type is another one under a name or with a qualifier.
+    pub(crate) const fn is_transparent(&self) -> bool {
+        matches!(self.kind(), kind::TYPEDEF | kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG)
+    }
 }
 
 /// `BTF_KIND_*`.
@@ -160,10 +165,7 @@ impl<'data> Btf<'data> {
     pub(crate) fn resolve(&self, id: u32) -> Result<Type<'data>, BtfError> {
         let mut found = self.find(id)?;
         for _ in 0..MAX_DEPTH {
-            if !matches!(
-                found.kind(),
-                kind::TYPEDEF | kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG
-            ) {
+            if !found.is_transparent() {
                 return Ok(found);
             }
             found = self.find(found.size)?;
@@ -181,13 +183,10 @@ impl<'data> Btf<'data> {
             }
             let found = self.find(id)?;
             let size = match found.kind() {
-                kind::INT
-                | kind::STRUCT
-                | kind::UNION
-                | kind::ENUM
-                | kind::ENUM64
-                | kind::DATASEC
-                | kind::FLOAT => found.size,
+                // No data section: its size is not known before linking, and nothing is of that type.
+                kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => {
+                    found.size
+                }
                 kind::PTR => 8,
                 kind::TYPEDEF
                 | kind::VOLATILE
@@ -322,6 +321,6 @@ const MAGIC: u16 = 0xeb9f;
 const WORDS: usize = 3;
 const CHECKPOINTS: usize = 64;
 /// How many qualifiers, typedefs and arrays are looked through.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 /// Steps granted to every file, however small.
 const FREE_STEPS: u64 = 4096;

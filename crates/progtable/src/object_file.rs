@@ -6,12 +6,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::btf::Btf;
 use crate::elf::{Container, Order};
 use crate::error::{Frozen, OpenError};
+use crate::info::Layout;
 use crate::instruction::Instruction;
 use crate::map::{Map, MapDefinition};
 use crate::map_definition;
 use crate::open::{Found, Opening, Options};
 use crate::program::Program;
-use crate::relocate;
+use crate::references::{Needs, Reference, References};
+use crate::relocate::{self, Resolver};
 use crate::relocate_error::{RelocateError, RelocateErrorKind};
 
 /// An opened object file: its programs, maps and licence.
@@ -138,7 +140,22 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
         program.set_autoload(autoload).inspect_err(|Frozen| self.freeze_programs())
     }
 
-    /// Begins loading: from now on no program can be switched on or off.
+    /// Says whether loading the object creates `map`; with libbpf `bpf_map__set_autocreate`. Linearizable
+    /// together with [`freeze`](Self::freeze), as [`set_autoload`](Self::set_autoload) is.
+    ///
+    /// # Errors
+    ///
+    /// [`Frozen`] once loading has begun.
+    pub fn set_autocreate(&self, map: &Map<'data>, autocreate: bool) -> Result<(), Frozen> {
+        // Acquire: as in `set_autoload`.
+        if self.frozen.load(Ordering::Acquire) {
+            self.freeze_programs();
+            return Err(Frozen);
+        }
+        map.set_autocreate(autocreate).inspect_err(|Frozen| self.freeze_programs())
+    }
+
+    /// Begins loading: from now on no program or map can be switched on or off.
     ///
     /// Exactly one caller succeeds. When this returns, whatever it returns, every change that was answered
     /// with `Ok` is visible to the caller, and every later one is refused.
@@ -161,7 +178,42 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     ///
     /// As [`relocate`](Self::relocate), except that nothing can be too short.
     pub fn linked_len(&self, program: &Program<'data>) -> Result<usize, RelocateError> {
-        relocate::link(self, program, |_| 0, &mut [])
+        relocate::link(self, program, |_| 0, &mut (), &mut [])
+    }
+
+    /// Where each function of the linked program stands, and what is known of its instructions. Unlike
+    /// linking, this takes programs with externs and CO-RE relocations as they are, of either byte order.
+    ///
+    /// # Errors
+    ///
+    /// As [`relocate`](Self::relocate), for what is wrong with the object.
+    pub fn layout(
+        &self,
+        program: &Program<'data>,
+    ) -> Result<Layout<'_, 'data, PROGRAMS, MAPS>, RelocateError> {
+        Layout::of(self, program)
+    }
+
+    /// What `program` and the subprograms that it calls refer to, instruction by instruction: maps,
+    /// variables, subprograms, callbacks, externs, CO-RE. Nothing is needed to know it; the object may be of
+    /// either byte order.
+    ///
+    /// An item is an error if the object is wrong there, and the last.
+    pub fn references<'f>(
+        &'f self,
+        program: &Program<'data>,
+    ) -> impl Iterator<Item = Result<Reference<'f, 'data>, RelocateError>> + use<'f, 'data, PROGRAMS, MAPS>
+    {
+        References::of(self, program)
+    }
+
+    /// What `program` needs to be loaded, counted.
+    ///
+    /// # Errors
+    ///
+    /// As [`layout`](Self::layout).
+    pub fn needs(&self, program: &Program<'data>) -> Result<Needs<MAPS>, RelocateError> {
+        Needs::of(self, program)
     }
 
     /// Links `program` into `buffer`: puts in references to maps, and appends the subprograms that it calls.
@@ -179,7 +231,22 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
         map_reference: impl Fn(usize) -> i32,
         buffer: &'b mut [Instruction],
     ) -> Result<&'b [Instruction], RelocateError> {
-        let needed = relocate::link(self, program, map_reference, buffer)?;
+        self.relocate_with(program, map_reference, &mut (), buffer)
+    }
+
+    /// As [`relocate`](Self::relocate), with somebody who knows where externs are.
+    ///
+    /// # Errors
+    ///
+    /// As [`relocate`](Self::relocate).
+    pub fn relocate_with<'b>(
+        &self,
+        program: &Program<'data>,
+        map_reference: impl Fn(usize) -> i32,
+        resolver: &mut impl Resolver,
+        buffer: &'b mut [Instruction],
+    ) -> Result<&'b [Instruction], RelocateError> {
+        let needed = relocate::link(self, program, map_reference, resolver, buffer)?;
         let available = buffer.len();
         let too_short = RelocateErrorKind::BufferTooShort { needed, available };
         buffer.get(..needed).ok_or_else(|| RelocateError::new(program, 0, too_short))
@@ -188,6 +255,9 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     fn freeze_programs(&self) {
         for program in &self.programs {
             program.freeze();
+        }
+        for map in &self.maps {
+            map.freeze();
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::map_name::object_name;
 use crate::map_problem::MapProblem;
 use crate::program::{Parts, Program};
 use crate::sections::SectionKind;
+use crate::windows::{SectionTable, WindowsSection};
 
 /// What an object does not say itself.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +32,13 @@ pub struct Options<'a> {
     /// What a perf event array gets as `max_entries` if the source does not say: 0 unless set, which leaves
     /// it to the platform.
     pub possible_cpus: u32,
+    /// Whose names of sections say what programs are: Linux's unless set.
+    pub section_table: SectionTable,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { name: "", page_size: 4096, possible_cpus: 0 }
+        Self { name: "", page_size: 4096, possible_cpus: 0, section_table: SectionTable::Linux }
     }
 }
 
@@ -201,6 +204,11 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         if programs_found > PROGRAMS {
             return Err(OpenError::TooManyPrograms { found: programs_found, capacity: PROGRAMS });
         }
+        if self.options.section_table == SectionTable::Windows
+            && let [only] = self.programs.as_mut_slice()
+        {
+            only.promote();
+        }
         Ok(())
     }
 
@@ -258,17 +266,27 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
             section: place,
             offset: first,
             instructions: elf::records(code),
-            kind: if is_text { None } else { SectionKind::position(section_name) },
+            kind: if is_text { None } else { self.section_row(section_name) },
             is_subprogram: is_text,
             autoload,
         }))
     }
 
-    /// Keeps programs in order of section and offset, and those at the same place in the order of their
-    /// symbols.
+    /// The row of the section tables that the name matches.
+    fn section_row(&self, section: &str) -> Option<usize> {
+        match self.options.section_table {
+            SectionTable::Linux => SectionKind::position(section),
+            SectionTable::Windows => {
+                WindowsSection::position(section).map(|row| row.saturating_add(SectionKind::COUNT))
+            }
+        }
+    }
+
+    /// Keeps programs in order of section and offset, and those at the same place (one is an alias of the
+    /// other) in the reverse order of their symbols, which is what libbpf's sorting makes of them.
     fn add_program(&mut self, program: Program<'data>) {
         let place = program.place();
-        let position = self.programs.partition_point(|other| other.place() <= place);
+        let position = self.programs.partition_point(|other| other.place() < place);
         if self.programs.push(program).is_ok()
             && let Some(moved @ [_, ..]) = self.programs.get_mut(position..)
         {

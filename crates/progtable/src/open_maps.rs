@@ -134,8 +134,8 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                 return Err(OpenError::Map { map: Label::new(name), problem: MapProblem::NotAStruct });
             }
             let offset = if datasec.size == 0 { NO_OFFSET } else { offset };
-            let link = STRUCT_OPS.get(which).is_some_and(|name| name.ends_with(".link"));
-            self.add_map(Map::struct_ops(name, place, offset, structure.size, link));
+            let section = STRUCT_OPS.get(which).copied().unwrap_or_default();
+            self.add_map(Map::struct_ops(name, place, offset, structure.size, section));
         }
         Ok(())
     }
