@@ -58,6 +58,7 @@ pub mod cpus;
 mod error;
 pub mod ids;
 mod link;
+pub mod machine;
 mod map;
 mod pages;
 mod perf;
