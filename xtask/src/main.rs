@@ -73,7 +73,7 @@ enum Verb {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Compare our answers with libbpf's (needs the headers of libelf and zlib)
+    /// Run the platform on the kernel, compare our answers with libbpf's (needs root, the headers of libelf and zlib)
     Kernel,
     /// Explore the concurrency models further than `test` does
     Loom {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Inspect and run eBPF object files: on any machine, without privileges.
+/// Inspect and run eBPF object files: on any machine without privileges, or on the kernel.
 #[derive(Parser)]
 #[command(
     version,
@@ -17,10 +17,30 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
+    /// Say what this machine allows, and what to do about each no
+    Doctor(Doctor),
     /// Print programs and maps of object files, what each program refers to, and what the object needs of a kernel
     Inspect(Inspect),
-    /// Load an object on the embedded machine, run its programs, print every record that comes out of its rings
+    /// Load an object, run its programs, print every record that comes out of its rings
     Run(Run),
+}
+
+/// What programs are loaded onto.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[expect(clippy::exhaustive_enums, reason = "not an API: see the crate's documentation")]
+pub enum PlatformName {
+    /// The embedded machine: anywhere, without privileges
+    #[default]
+    Vm,
+    /// The running kernel: on Linux, with privileges (see `doctor`)
+    Linux,
+}
+
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]
@@ -41,6 +61,9 @@ pub(crate) struct Run {
     /// Object file, as clang makes it with `-target bpf -g`
     #[arg(value_name = "OBJECT")]
     pub(crate) object: PathBuf,
+    /// What runs the programs
+    #[arg(long, value_enum, value_name = "PLATFORM", default_value_t = PlatformName::Vm)]
+    pub(crate) platform: PlatformName,
     /// Load these programs and no others (also those that are off by themselves: `SEC("?…")`)
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     pub(crate) only: Vec<String>,

@@ -1,19 +1,20 @@
-//! The tool `ebpf-blocks`: what an eBPF object file holds, and what its programs do, on any machine and without privileges.
+//! The tool `ebpf-blocks`: what an eBPF object file holds, and what its programs do, on any machine and without privileges, or on the kernel.
 //!
 //! ```console
 //! $ ebpf-blocks inspect [--cost] OBJECT…
-//! $ ebpf-blocks run OBJECT [--only NAME…] [--skip NAME…] [--repeat N]
+//! $ ebpf-blocks run OBJECT [--platform vm|linux] [--only NAME…] [--skip NAME…] [--repeat N]
+//! $ ebpf-blocks doctor
 //! ```
 //!
-//! Both print aligned tables for people, or with `--json` one JSON object per line for programs. Messages about what went
+//! All print aligned tables for people, or with `--json` one JSON object per line for programs. Messages about what went
 //! wrong go to standard error, one line each; with `--json` they are also part of the output, so that a
 //! program that reads only the output misses nothing.
 //!
 //! | exit status | meaning |
 //! |---|---|
 //! | 0 | all well; also when the reader of the output went away early (`… \| head`) |
-//! | 1 | something failed: a file that is no object, a program that cannot be loaded or that faults |
-//! | 2 | wrong usage: unknown options, or a program's name that the object does not have |
+//! | 1 | something failed: a file that is no object, a program that cannot be loaded or that faults; `doctor`: programs cannot be loaded and run on this kernel |
+//! | 2 | wrong usage: unknown options, or a program's name that the object does not have, a platform that this system is not |
 //!
 //! # Not an API
 //!
@@ -24,6 +25,7 @@ mod args;
 mod bytes;
 mod console;
 mod cost;
+mod doctor;
 mod inspect;
 mod progress;
 mod run;
@@ -36,6 +38,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Arguments, Verb};
+
+pub use args::PlatformName;
 
 pub use console::{Console, Status};
 pub use inspect::inspect_object;
@@ -51,12 +55,14 @@ const MAPS: usize = 256;
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let json = match &arguments.verb {
+        Verb::Doctor(doctor) => doctor.json,
         Verb::Inspect(inspect) => inspect.json,
         Verb::Run(run) => run.json,
     };
     let stdout = io::stdout().lock();
     let mut console = Console::of_process(stdout, json);
     let result = match &arguments.verb {
+        Verb::Doctor(_) => doctor::doctor(&mut console),
         Verb::Inspect(inspect) => inspect::inspect(inspect, &mut console),
         Verb::Run(run) => run::run(run, &mut console),
     };

@@ -1,8 +1,9 @@
-//! Why an object did not load, and at which step.
+//! Why an object did not load or a program did not attach, and at which step.
 
 use core::fmt;
 
-use ebpf_progtable::{InitialValueProblem, Label, RelocateError};
+use ebpf_progtable::{InitialValueProblem, Label, MapKind, RelocateError};
+use ebpf_ringbuf::{Corrupt, ProducerError};
 
 /// Loading failed. Everything that had been created before is undone already, last first.
 #[derive(Debug)]
@@ -126,3 +127,121 @@ impl fmt::Display for AutoloadError {
 }
 
 impl core::error::Error for AutoloadError {}
+
+/// A program was not attached. What had been attached before in the same call is detached already, last first.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AttachError<E> {
+    /// The platform refused.
+    Attach {
+        /// The program's name.
+        program: Label,
+        /// The platform's reason.
+        source: E,
+    },
+    /// The object has no program of that name (subprograms cannot be attached).
+    NotFound {
+        /// The name asked for.
+        program: Label,
+    },
+    /// The program was not chosen to be loaded.
+    NotLoaded {
+        /// The program's name.
+        program: Label,
+    },
+    /// There is no room for another link.
+    TooManyLinks {
+        /// The program that was not attached.
+        program: Label,
+        /// How many links fit.
+        capacity: usize,
+    },
+}
+
+impl<E: fmt::Display> fmt::Display for AttachError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attach { program, source } => write!(f, "attaching program `{program}`: {source}"),
+            Self::NotFound { program } => {
+                write!(f, "attaching program `{program}`: the object has no program of that name")
+            }
+            Self::NotLoaded { program } => {
+                write!(f, "attaching program `{program}`: it was not chosen to be loaded")
+            }
+            Self::TooManyLinks { program, capacity } => {
+                write!(f, "attaching program `{program}`: there is room for {capacity} links only")
+            }
+        }
+    }
+}
+
+impl<E: core::error::Error + 'static> core::error::Error for AttachError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Attach { source, .. } => Some(source),
+            Self::NotFound { .. } | Self::NotLoaded { .. } | Self::TooManyLinks { .. } => None,
+        }
+    }
+}
+
+/// A ring cannot be read or written.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RingError<E> {
+    /// What the ring's memory says of the consuming side cannot be.
+    Corrupt {
+        /// The map's name.
+        map: Label,
+        /// What is wrong.
+        source: Corrupt,
+    },
+    /// The platform does not give the ring's memory away.
+    Map {
+        /// The map's name.
+        map: Label,
+        /// The platform's reason.
+        source: E,
+    },
+    /// The map is no ring, or one that goes the other way.
+    NotARing {
+        /// The map's name.
+        map: Label,
+        /// What it is.
+        kind: MapKind,
+    },
+    /// The object has no map of that name.
+    NotFound {
+        /// The name asked for.
+        map: Label,
+    },
+    /// What the ring's memory says of the producing side cannot be.
+    Positions {
+        /// The map's name.
+        map: Label,
+        /// What is wrong.
+        source: ProducerError,
+    },
+}
+
+impl<E: fmt::Display> fmt::Display for RingError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Corrupt { map, source } => write!(f, "ring `{map}`: {source}"),
+            Self::Map { map, source } => write!(f, "ring `{map}`: {source}"),
+            Self::NotARing { map, kind } => write!(f, "map `{map}` is of kind {kind}, no ring for this side"),
+            Self::NotFound { map } => write!(f, "the object has no map `{map}`"),
+            Self::Positions { map, source } => write!(f, "user ring `{map}`: {source}"),
+        }
+    }
+}
+
+impl<E: core::error::Error + 'static> core::error::Error for RingError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Corrupt { source, .. } => Some(source),
+            Self::Map { source, .. } => Some(source),
+            Self::Positions { source, .. } => Some(source),
+            Self::NotARing { .. } | Self::NotFound { .. } => None,
+        }
+    }
+}

@@ -3,11 +3,16 @@
 use core::fmt;
 
 use ebpf_progtable::{
-    Instruction, Label, Map, ObjectFile, OpenError, Options, Program, RelocateError, Resolver, SlotTarget,
+    Instruction, Label, Map, MapKind, ObjectFile, OpenError, Options, Program, RelocateError, Resolver,
+    SlotTarget,
 };
+use ebpf_ringbuf::{Consumer, UserProducer};
 use heapless::Vec;
 
-use crate::{AutoloadError, LoadError, MapSpec, Platform, ProgramSpec, SlotProblem, SlotValue};
+use crate::{
+    AttachError, Attached, AutoloadError, Links, LoadError, MapSpec, Platform, ProgramSpec, RingError,
+    SlotProblem, SlotValue,
+};
 
 /// An opened object: programs may be chosen, nothing is loaded yet.
 ///
@@ -236,6 +241,79 @@ impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize>
             }
         }
         Ok(())
+    }
+
+    /// Attaches a program until what is given back is dropped, which must be before `self` is.
+    ///
+    /// # Errors
+    /// When there is no such program, when it was not chosen, or what the platform says.
+    pub fn attach(
+        &self,
+        name: &str,
+        target: P::Target<'_>,
+    ) -> Result<Attached<'_, P>, AttachError<P::Error>> {
+        let program = || Label::new(name);
+        let (_, handle) = self
+            .programs()
+            .find(|(program, _)| program.name() == name)
+            .ok_or_else(|| AttachError::NotFound { program: program() })?;
+        let handle = handle.ok_or_else(|| AttachError::NotLoaded { program: program() })?;
+        let link = self
+            .platform
+            .attach(handle, target)
+            .map_err(|source| AttachError::Attach { program: program(), source })?;
+        Ok(Attached::new(self.platform, link))
+    }
+
+    /// Attaches several programs, all or none; `LINKS` bounds how many. A program may be named more than once, with another target.
+    ///
+    /// # Errors
+    /// As for [`attach`](Self::attach), or when there are more than fit. What was attached before is detached, last first.
+    pub fn attach_all<'n, 't, const LINKS: usize>(
+        &self,
+        targets: impl IntoIterator<Item = (&'n str, P::Target<'t>)>,
+    ) -> Result<Links<'_, P, LINKS>, AttachError<P::Error>> {
+        let mut links = Links::new();
+        for (name, target) in targets {
+            if links.len() == LINKS {
+                return Err(AttachError::TooManyLinks { program: Label::new(name), capacity: LINKS });
+            }
+            // There is room, as just seen.
+            links.push(self.attach(name, target)?);
+        }
+        Ok(links)
+    }
+
+    /// The consuming side of a ring map, which goes on where the ring's `consumer_pos` stands.
+    ///
+    /// A ring has one consumer: the platform refuses a second one while the first exists.
+    ///
+    /// # Errors
+    /// When there is no such map or it is no `RINGBUF`, or what the platform says.
+    pub fn ring(&self, name: &str) -> Result<Consumer<P::Ring>, RingError<P::Error>> {
+        let memory = self.ring_memory(name, MapKind::RINGBUF)?;
+        Consumer::new(memory).map_err(|source| RingError::Corrupt { map: Label::new(name), source })
+    }
+
+    /// The producing side of a user ring map.
+    ///
+    /// # Errors
+    /// When there is no such map or it is no `USER_RINGBUF`, or what the platform says.
+    pub fn user_ring(&self, name: &str) -> Result<UserProducer<P::Ring>, RingError<P::Error>> {
+        let memory = self.ring_memory(name, MapKind::USER_RINGBUF)?;
+        UserProducer::new(memory).map_err(|source| RingError::Positions { map: Label::new(name), source })
+    }
+
+    fn ring_memory(&self, name: &str, wanted: MapKind) -> Result<P::Ring, RingError<P::Error>> {
+        let label = || Label::new(name);
+        let (map, handle) = self
+            .maps()
+            .find(|(map, _)| map.name() == name)
+            .ok_or_else(|| RingError::NotFound { map: label() })?;
+        if map.kind() != wanted {
+            return Err(RingError::NotARing { map: label(), kind: map.kind() });
+        }
+        self.platform.ring(handle).map_err(|source| RingError::Map { map: label(), source })
     }
 
     fn load_one(

@@ -1,19 +1,27 @@
 //! What a platform must be able to do: the only way the loader reaches an operating system or an interpreter.
 
 use ebpf_progtable::{Instruction, MapDefinition, MapKind, ProgramKind};
+use ebpf_ringbuf::memory::Memory;
 
-/// Creates maps and loads programs; the loader says which, in which order, and what to undo.
+/// Creates maps, loads programs and attaches them; the loader says which, in which order, and what to undo.
 ///
 /// Every method takes `&self`, so that several objects may be loaded onto one platform at once; a platform that keeps books locks them itself.
-/// Handles are plain values: the loader gives each one back to [`destroy_map`](Self::destroy_map) or
-/// [`unload_program`](Self::unload_program) exactly once, also when loading fails half-way.
+/// Handles are plain values: the loader gives each one back to [`destroy_map`](Self::destroy_map),
+/// [`unload_program`](Self::unload_program) or [`detach`](Self::detach) exactly once, also when a step fails half-way.
 pub trait Platform {
-    /// Why the platform refused; carried unchanged inside [`LoadError`](crate::LoadError).
+    /// Why the platform refused; carried unchanged inside [`LoadError`](crate::LoadError), [`AttachError`](crate::AttachError) and
+    /// [`RingError`](crate::RingError).
     type Error: core::error::Error;
     /// A created map.
     type Map;
     /// A loaded program.
     type Program;
+    /// An attached program.
+    type Link;
+    /// What a program can be attached to: a hook's name, an interface, a descriptor. Places differ from platform to platform, so does this.
+    type Target<'t>;
+    /// A ring's memory, as `ebpf-ringbuf` reads and writes it.
+    type Ring: Memory;
 
     /// Creates a map and gives it its initial value.
     ///
@@ -60,6 +68,22 @@ pub trait Platform {
 
     /// Takes back a program. Called before the maps it refers to are destroyed.
     fn unload_program(&self, program: Self::Program);
+
+    /// Lets events at `target` run `program` until the link is given to [`detach`](Self::detach).
+    ///
+    /// # Errors
+    /// Whatever the platform reports; nothing may be left behind.
+    fn attach(&self, program: &Self::Program, target: Self::Target<'_>) -> Result<Self::Link, Self::Error>;
+
+    /// Ends an attachment. Called before the program is unloaded.
+    fn detach(&self, link: Self::Link);
+
+    /// The memory of a ring map, for this side of it: the consuming side of a `RINGBUF`, the producing side of a `USER_RINGBUF`. A ring has one
+    /// of each, so this is refused while what it gave before still exists.
+    ///
+    /// # Errors
+    /// Whatever the platform reports, also for a map that is no ring.
+    fn ring(&self, map: &Self::Map) -> Result<Self::Ring, Self::Error>;
 }
 
 /// What a map entry holds from the start.
