@@ -6,9 +6,9 @@ mod survey;
 
 use std::io;
 
-use ebpf_loader::ObjectFile;
+use ebpf_loader::{ObjectFile, Options, SectionTable};
 
-use crate::args::Inspect;
+use crate::args::{self, Inspect};
 use crate::console::{Console, NAME, Status, one_line};
 use crate::source::{self, file_name};
 use crate::table::Table;
@@ -23,10 +23,14 @@ type File<'data> = ObjectFile<'data, PROGRAMS, MAPS>;
 /// Inspects every object; a bad one does not keep the others from being shown.
 pub(crate) fn inspect(arguments: &Inspect, console: &mut Console<'_>) -> io::Result<Status> {
     let mut worst = Status::Done;
+    let table = match arguments.table {
+        args::Table::Linux => SectionTable::Linux,
+        args::Table::Windows => SectionTable::Windows,
+    };
     for path in &arguments.objects {
         let object = path.to_string_lossy();
         let status = match source::read(path) {
-            Ok(data) => inspect_object(&object, &file_name(path), &data, arguments.cost, console)?,
+            Ok(data) => inspect_with(&object, &file_name(path), &data, table, arguments.cost, console)?,
             Err(error) => {
                 console.failure(&object, error)?;
                 Status::Failed
@@ -49,7 +53,20 @@ pub fn inspect_object(
     cost: bool,
     console: &mut Console<'_>,
 ) -> io::Result<Status> {
-    let object = match File::open_named(file_name, data) {
+    inspect_with(path, file_name, data, SectionTable::Linux, cost, console)
+}
+
+fn inspect_with(
+    path: &str,
+    file_name: &str,
+    data: &[u8],
+    table: SectionTable,
+    cost: bool,
+    console: &mut Console<'_>,
+) -> io::Result<Status> {
+    let mut options = Options::default();
+    (options.name, options.section_table) = (file_name, table);
+    let object = match File::open_with(data, &options) {
         Ok(object) => object,
         Err(error) => {
             console.failure(path, error)?;

@@ -1,7 +1,7 @@
 //! The tool `ebpf-blocks`: what an eBPF object file holds, and what its programs do, on any machine and without privileges.
 //!
 //! ```console
-//! $ ebpf-blocks inspect [--cost] OBJECT…
+//! $ ebpf-blocks inspect [--cost] [--table linux|windows] OBJECT…
 //! $ ebpf-blocks run OBJECT [--only NAME…] [--skip NAME…] [--repeat N]
 //! ```
 //!
