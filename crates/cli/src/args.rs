@@ -48,12 +48,26 @@ pub(crate) struct Inspect {
     /// Object files, as clang makes them with `-target bpf -g`
     #[arg(required = true, value_name = "OBJECT")]
     pub(crate) objects: Vec<PathBuf>,
-    /// Also print what loading each program takes, and what is saved for those that are off
+    /// Whose names of sections say what programs are
+    #[arg(long, value_enum, default_value_t = Table::Linux, value_name = "SYSTEM")]
+    pub(crate) table: Table,
+    /// Also print what loading each program takes, and what is saved for those that are off (creates the maps on the embedded
+    /// machine, one at a time, to know their memory)
     #[arg(long)]
     pub(crate) cost: bool,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A table of section names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Table {
+    /// Those of Linux, as libbpf knows them
+    #[default]
+    Linux,
+    /// Those of eBPF for Windows
+    Windows,
 }
 
 #[derive(Args)]

@@ -6,9 +6,10 @@ mod survey;
 
 use std::io;
 
-use ebpf_loader::ObjectFile;
+use ebpf_loader::{ObjectFile, Options, SectionTable};
+use ebpf_vm::VmConfig;
 
-use crate::args::Inspect;
+use crate::args::{self, Inspect};
 use crate::console::{Console, NAME, Status, one_line};
 use crate::source::{self, file_name};
 use crate::table::Table;
@@ -23,10 +24,21 @@ type File<'data> = ObjectFile<'data, PROGRAMS, MAPS>;
 /// Inspects every object; a bad one does not keep the others from being shown.
 pub(crate) fn inspect(arguments: &Inspect, console: &mut Console<'_>) -> io::Result<Status> {
     let mut worst = Status::Done;
+    let table = match arguments.table {
+        args::Table::Linux => SectionTable::Linux,
+        args::Table::Windows => SectionTable::Windows,
+    };
     for path in &arguments.objects {
         let object = path.to_string_lossy();
         let status = match source::read(path) {
-            Ok(data) => inspect_object(&object, &file_name(path), &data, arguments.cost, console)?,
+            Ok(data) => inspect_with(
+                &object,
+                &file_name(path),
+                &data,
+                table,
+                arguments.cost.then(VmConfig::new),
+                console,
+            )?,
             Err(error) => {
                 console.failure(&object, error)?;
                 Status::Failed
@@ -37,7 +49,8 @@ pub(crate) fn inspect(arguments: &Inspect, console: &mut Console<'_>) -> io::Res
     Ok(worst)
 }
 
-/// Prints what the object in `data` holds and needs, and with `cost` what loading it takes. `path` is what the user called it,
+/// Prints what the object in `data` holds and needs, and what loading it takes on a machine like `cost`, if
+/// there is one. `path` is what the user called it,
 /// `file_name` what maps of data sections are named after.
 ///
 /// # Errors
@@ -46,10 +59,23 @@ pub fn inspect_object(
     path: &str,
     file_name: &str,
     data: &[u8],
-    cost: bool,
+    cost: Option<VmConfig>,
     console: &mut Console<'_>,
 ) -> io::Result<Status> {
-    let object = match File::open_named(file_name, data) {
+    inspect_with(path, file_name, data, SectionTable::Linux, cost, console)
+}
+
+fn inspect_with(
+    path: &str,
+    file_name: &str,
+    data: &[u8],
+    table: SectionTable,
+    cost: Option<VmConfig>,
+    console: &mut Console<'_>,
+) -> io::Result<Status> {
+    let mut options = Options::default();
+    (options.name, options.section_table) = (file_name, table);
+    let object = match File::open_with(data, &options) {
         Ok(object) => object,
         Err(error) => {
             console.failure(path, error)?;
@@ -57,7 +83,7 @@ pub fn inspect_object(
         }
     };
     let survey = Survey::of(&object);
-    let costs = cost.then(|| Costs::of(&object, &survey));
+    let costs = cost.map(|machine| Costs::of(&object, &survey, machine));
     if console.json() {
         lines::print(path, &object, &survey, costs.as_ref(), console)?;
     } else {

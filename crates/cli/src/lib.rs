@@ -1,7 +1,7 @@
 //! The tool `ebpf-blocks`: what an eBPF object file holds, and what its programs do, on any machine and without privileges, or on the kernel.
 //!
 //! ```console
-//! $ ebpf-blocks inspect [--cost] OBJECT…
+//! $ ebpf-blocks inspect [--cost] [--table linux|windows] OBJECT…
 //! $ ebpf-blocks run OBJECT [--platform vm|linux] [--only NAME…] [--skip NAME…] [--repeat N]
 //! $ ebpf-blocks doctor
 //! ```

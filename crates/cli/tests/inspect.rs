@@ -148,6 +148,21 @@ fn the_cost_of_loading_is_what_loading_then_takes() {
 }
 
 #[test]
+fn sections_are_told_by_the_table_that_is_asked_for() {
+    let types = |arguments: &[&str]| {
+        let path = object("sections.bpf.o");
+        let inspected = ran(&[&["inspect", "--json", &path], arguments].concat());
+        let programs = inspected.of_kind("program");
+        programs.iter().map(|program| program["type"].as_u64().expect("a number")).collect::<Vec<_>>()
+    };
+    const WINDOWS: u64 = 1 << 31;
+    assert_eq!(types(&[]), [3, 3, 6, 31]);
+    assert_eq!(types(&["--table", "linux"]), types(&[]));
+    assert_eq!(types(&["--table", "windows"]), [0, 0, WINDOWS | 1, 0]);
+    assert_eq!(ran(&["inspect", "--table", "plan9", &object("maps.bpf.o")]).status, 2);
+}
+
+#[test]
 fn a_bad_file_is_reported_and_the_others_are_shown() {
     let directory = tempfile::tempdir().expect("a directory");
     let good = object("maps.bpf.o");

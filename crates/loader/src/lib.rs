@@ -106,8 +106,8 @@ mod platform;
 
 pub use ebpf_progtable::{
     Extern, ExternKind, InfoKind, InfoRecord, InitialValueProblem, Instruction, KconfigValue, KernelObject,
-    Label, Map, MapDefinition, MapKind, Needs, ObjectFile, OpenError, Program, ProgramKind, Reference,
-    ReferenceTarget, RelocateError, RelocateErrorKind, Resolver, SlotTarget,
+    Label, Map, MapDefinition, MapKind, Needs, ObjectFile, OpenError, Options, Program, ProgramKind,
+    Reference, ReferenceTarget, RelocateError, RelocateErrorKind, Resolver, SectionTable, SlotTarget,
 };
 pub use ebpf_ringbuf::memory::Memory;
 pub use error::{AttachError, AutoloadError, LoadError, RingError, SlotProblem};

@@ -127,28 +127,37 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Walk<'f, 'data, PROGRA
             return Ok(Some(event));
         }
         let file = self.file;
-        while let Some(frame) = &mut self.frame {
+        let is_native = file.container.order == elf::Order::NATIVE;
+        while let Some(mut frame) = self.frame {
             let index = elf::index(frame.program);
             let Some(program) = file.programs.get(index) else { return Ok(None) };
-            let position = elf::index(frame.next);
-            let Some(&instruction) = program.instructions().get(position) else {
+            let relocations = if program.is_subprogram() { self.of_text } else { self.of_section };
+            let first = u64::from(program.place().1);
+            let rest = program.instructions().get(elf::index(frame.next)..).unwrap_or_default();
+            let mut next = None;
+            // Most instructions refer to nothing: what they take is what linking takes.
+            for &instruction in rest {
+                let instruction = if is_native { instruction } else { instruction.swapped() };
+                let error = |kind| RelocateError::new(program, elf::index(frame.next), kind);
+                let offset = first.saturating_add(u64::from(frame.next));
+                let found = match relocations.at(&mut frame.cursor, offset).map_err(error)? {
+                    Some(relocation) => Some(target(file, instruction, relocation).map_err(error)?),
+                    None => unrelocated(program, instruction, offset).map_err(error)?,
+                };
+                frame.next = frame.next.saturating_add(1);
+                if let Some(found) = found {
+                    next = Some((instruction, found));
+                    break;
+                }
+            }
+            let Some((instruction, found)) = next else {
                 self.frame = self.held.pop();
                 continue;
             };
-            let is_native = file.container.order == elf::Order::NATIVE;
-            let instruction = if is_native { instruction } else { instruction.swapped() };
-            let error = |kind| RelocateError::new(program, position, kind);
-            let offset = u64::from(program.place().1).saturating_add(u64::from(frame.next));
-            frame.next = frame.next.saturating_add(1);
+            self.frame = Some(frame);
             let from = frame.base.saturating_add(frame.next);
-            let relocations = if program.is_subprogram() { &self.of_text } else { &self.of_section };
-            let found = match relocations.at(&mut frame.cursor, offset).map_err(error)? {
-                Some(relocation) => target(file, instruction, relocation).map_err(error)?,
-                None => match unrelocated(program, instruction, offset).map_err(error)? {
-                    Some(found) => found,
-                    None => continue,
-                },
-            };
+            let position = elf::index(frame.next).saturating_sub(1);
+            let error = |kind| RelocateError::new(program, position, kind);
             let (callee, is_call) = match found {
                 Found::Target(target) => {
                     let at = elf::index(from).saturating_sub(1);

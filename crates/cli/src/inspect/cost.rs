@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ebpf_loader::{MapSpec, Platform};
-use ebpf_vm::Vm;
+use ebpf_vm::{Vm, VmConfig};
 use serde::Serialize;
 
 use super::File;
@@ -55,7 +55,7 @@ struct Sum {
 }
 
 impl Costs {
-    pub(super) fn of(object: &File<'_>, survey: &Survey<'_, '_>) -> Self {
+    pub(super) fn of(object: &File<'_>, survey: &Survey<'_, '_>, machine: VmConfig) -> Self {
         let charge = ProgramCost::ask();
         let mut costs = Self {
             programs: Vec::new(),
@@ -82,7 +82,7 @@ impl Costs {
         }
         for map in object.maps().iter().filter(|map| map.autocreate()) {
             costs.maps = costs.maps.saturating_add(1);
-            let machine = Vm::new();
+            let machine = Vm::with_config(machine);
             match machine.create_map(&MapSpec::from_map(map)) {
                 Ok(created) => {
                     let memory = machine.memory_in_use();
