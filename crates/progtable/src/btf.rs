@@ -2,14 +2,13 @@
 //!
 //! Types are records of different lengths, numbered in order from 1, and refer to each other by number.
 //! libbpf allocates an index; here up to [`CHECKPOINTS`] evenly spaced numbers are remembered, and a lookup
-//! walks on from the nearest one. Walking is budgeted, so that a hostile file cannot make it quadratic.
+//! walks on from the nearest one, or from the type found last. Walking is budgeted, so that a hostile file cannot make it quadratic.
 
 use core::cell::Cell;
-use core::ffi::CStr;
 
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::elf::{Order, U16, U32, index, records};
+use crate::elf::{Order, U16, U32, index, records, text, text_is};
 use crate::error::BtfError;
 
 /// `struct btf_header`.
@@ -82,11 +81,13 @@ pub(crate) struct Btf<'data> {
     order: Order,
     /// One more than the highest type number.
     end: u32,
-    /// `checkpoints[i]` is the word at which type `1 + i * stride` starts.
+    /// `checkpoints[i]` is the word at which type `1 + (i << shift)` starts.
     checkpoints: [u32; CHECKPOINTS],
-    stride: u32,
-    /// Number and first word of the first data section.
-    first_datasec: Option<(u32, usize)>,
+    shift: u32,
+    /// Ordinal and first word of the type found last: the next one looked for is often near.
+    recent: Cell<(u32, u32)>,
+    /// First word of the first data section.
+    first_datasec: Option<usize>,
     /// Steps that lookups may still take together.
     budget: Cell<u64>,
 }
@@ -98,43 +99,66 @@ impl<'data> Btf<'data> {
         if !matches!(strings, [0, .., 0] | [0]) {
             return Err(BtfError::Strings);
         }
-        let most = types.len().checked_div(WORDS).unwrap_or(0);
-        let stride =
-            u32::try_from(most.checked_div(CHECKPOINTS).unwrap_or(0)).unwrap_or(u32::MAX).saturating_add(1);
+        // Types have more words than this, so there are fewer of them.
+        let most = u32::try_from(types.len().checked_div(WORDS).unwrap_or(0)).unwrap_or(u32::MAX);
+        let mut shift = 0_u32;
+        while most >> shift >= LAST_CHECKPOINT {
+            shift = shift.saturating_add(1);
+        }
         let mut btf = Self {
             types,
             strings,
             order,
             end: 1,
             checkpoints: [0; CHECKPOINTS],
-            stride,
+            shift,
+            recent: Cell::new((0, 0)),
             first_datasec: None,
             budget: Cell::new(0),
         };
-        let mut word = 0;
-        let mut until_checkpoint = 0_u32;
-        let mut checkpoint = 0_usize;
-        while word < types.len() {
-            let id = btf.end;
-            if until_checkpoint == 0 {
-                if let Some(slot) = btf.checkpoints.get_mut(checkpoint) {
-                    *slot = u32::try_from(word).map_err(|_| BtfError::Type { id })?;
-                }
-                checkpoint = checkpoint.saturating_add(1);
-                until_checkpoint = stride;
-            }
-            until_checkpoint = until_checkpoint.saturating_sub(1);
-            let (found, next) = btf.read(word).ok_or(BtfError::Type { id })?;
-            if found.kind() == kind::DATASEC && btf.first_datasec.is_none() {
-                btf.first_datasec = Some((id, word));
-            }
-            btf.end = id.saturating_add(1);
-            word = next;
+        match order {
+            Order::Little => btf.walk(|word| word.get(Order::Little))?,
+            Order::Big => btf.walk(|word| word.get(Order::Big))?,
         }
-        let work =
-            u64::try_from(lookups).unwrap_or(u64::MAX).saturating_mul(u64::from(stride).saturating_add(1));
+        let stride = 1_u64.checked_shl(shift).unwrap_or(u64::MAX);
+        let work = u64::try_from(lookups).unwrap_or(u64::MAX).saturating_mul(stride.saturating_add(1));
         btf.budget.set(work.saturating_add(u64::from(btf.end)).saturating_add(FREE_STEPS));
         Ok(btf)
+    }
+
+    /// Goes over all types once. This is most of what opening an object costs, so it looks at one word of each,
+    /// and knows the byte order when it is compiled.
+    fn walk(&mut self, get: impl Fn(U32) -> u32) -> Result<(), BtfError> {
+        let types = self.types;
+        let stride = 1_u32.checked_shl(self.shift).unwrap_or(u32::MAX);
+        let mut word = 0_usize;
+        let mut id = 1_u32;
+        let mut checkpoints = self.checkpoints.iter_mut();
+        'all: while word < types.len() {
+            let first = u32::try_from(word).map_err(|_| BtfError::Type { id })?;
+            if let Some(checkpoint) = checkpoints.next() {
+                *checkpoint = first;
+            }
+            for _ in 0..stride {
+                let Some(&info) = types.get(word.saturating_add(1)) else { break 'all };
+                let info = get(info);
+                let Some(tail) = tail_words(info) else { return Err(BtfError::Type { id }) };
+                if info >> 24 & 0x1f == kind::DATASEC && self.first_datasec.is_none() {
+                    self.first_datasec = Some(word);
+                }
+                word = word.saturating_add(WORDS).saturating_add(tail);
+                if word > types.len() {
+                    return Err(BtfError::Type { id });
+                }
+                id = id.saturating_add(1);
+            }
+        }
+        // A last type that is cut off in its first three words.
+        if word < types.len() {
+            return Err(BtfError::Type { id });
+        }
+        self.end = id;
+        Ok(())
     }
 
     /// The type of that number; 0, the type `void`, is none.
@@ -144,14 +168,22 @@ impl<'data> Btf<'data> {
             return Err(missing);
         }
         let ordinal = id.saturating_sub(1);
-        let (checkpoint, steps) = match (ordinal.checked_div(self.stride), ordinal.checked_rem(self.stride)) {
-            (Some(checkpoint), Some(steps)) => (checkpoint, steps),
-            _ => return Err(missing),
-        };
+        let checkpoint = *self.checkpoints.get(index(ordinal >> self.shift)).ok_or(missing)?;
+        let mut steps = ordinal & 1_u32.checked_shl(self.shift).unwrap_or(0).wrapping_sub(1);
         self.spend(u64::from(steps).saturating_add(1))?;
-        let mut word = index(*self.checkpoints.get(index(checkpoint)).ok_or(missing)?);
+        let mut word = index(checkpoint);
+        let (recent, recent_word) = self.recent.get();
+        if let Some(ahead) = ordinal.checked_sub(recent)
+            && ahead < steps
+        {
+            (steps, word) = (ahead, index(recent_word));
+        }
         for _ in 0..steps {
-            word = self.read(word).ok_or(missing)?.1;
+            let info = self.types.get(word.saturating_add(1)).ok_or(missing)?.get(self.order);
+            word = word.saturating_add(WORDS).saturating_add(tail_words(info).ok_or(missing)?);
+        }
+        if let Ok(word) = u32::try_from(word) {
+            self.recent.set((ordinal, word));
         }
         Ok(self.read(word).ok_or(missing)?.0)
     }
@@ -231,18 +263,27 @@ impl<'data> Btf<'data> {
 
     /// The string at that offset, or `None` if it is outside the strings or not text.
     pub(crate) fn string(&self, offset: u32) -> Option<&'data str> {
-        CStr::from_bytes_until_nul(self.strings.get(index(offset)..)?).ok()?.to_str().ok()
+        str::from_utf8(text(self.strings, offset, usize::MAX)?).ok()
+    }
+
+    /// The same, if it has at most `most` bytes: no longer is looked for its end.
+    pub(crate) fn short_string(&self, offset: u32, most: usize) -> Option<&'data str> {
+        str::from_utf8(text(self.strings, offset, most)?).ok()
+    }
+
+    /// The bytes of a string of at most `most` bytes.
+    pub(crate) fn string_bytes(&self, offset: u32, most: usize) -> Option<&'data [u8]> {
+        text(self.strings, offset, most)
     }
 
     /// Whether the string at that offset is `text`: takes no longer than comparing `text`.
     pub(crate) fn string_is(&self, offset: u32, text: &str) -> bool {
-        let strings = self.strings.get(index(offset)..).unwrap_or_default();
-        matches!(strings.strip_prefix(text.as_bytes()), Some([0, ..]))
+        text_is(self.strings, offset, text.as_bytes())
     }
 
     /// The data sections, in order.
     pub(crate) fn datasecs(&self) -> impl Iterator<Item = Type<'data>> {
-        let mut word = self.first_datasec.map_or(self.types.len(), |(_, word)| word);
+        let mut word = self.first_datasec.unwrap_or(self.types.len());
         core::iter::from_fn(move || {
             loop {
                 let (found, next) = self.read(word)?;
@@ -270,26 +311,31 @@ impl<'data> Btf<'data> {
             size: size.get(self.order),
             tail: &[],
         };
-        let len = index(found.len());
-        let tail = match found.kind() {
-            kind::FWD
-            | kind::CONST
-            | kind::VOLATILE
-            | kind::RESTRICT
-            | kind::PTR
-            | kind::TYPEDEF
-            | kind::FUNC
-            | kind::FLOAT
-            | kind::TYPE_TAG => 0,
-            kind::INT | kind::VAR | kind::DECL_TAG => 1,
-            kind::ARRAY => 3,
-            kind::ENUM | kind::FUNC_PROTO => len.saturating_mul(2),
-            kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => len.saturating_mul(3),
-            _ => return None,
-        };
+        let tail = tail_words(found.info)?;
         found.tail = rest.get(..tail)?;
         Some((found, word.saturating_add(WORDS).saturating_add(tail)))
     }
+}
+
+/// Words that follow the three that every type has; `None` for an unknown kind.
+fn tail_words(info: u32) -> Option<usize> {
+    let len = index(info & 0xffff);
+    Some(match info >> 24 & 0x1f {
+        kind::FWD
+        | kind::CONST
+        | kind::VOLATILE
+        | kind::RESTRICT
+        | kind::PTR
+        | kind::TYPEDEF
+        | kind::FUNC
+        | kind::FLOAT
+        | kind::TYPE_TAG => 0,
+        kind::INT | kind::VAR | kind::DECL_TAG => 1,
+        kind::ARRAY => 3,
+        kind::ENUM | kind::FUNC_PROTO => len.saturating_mul(2),
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => len.saturating_mul(3),
+        _ => return None,
+    })
 }
 
 /// The strings alone: enough to read names that other sections refer to.
@@ -320,7 +366,8 @@ fn parts(bytes: &[u8], order: Order) -> Result<(&[U32], &[u8]), BtfError> {
 const MAGIC: u16 = 0xeb9f;
 /// Words that every type has.
 const WORDS: usize = 3;
-const CHECKPOINTS: usize = 64;
+const CHECKPOINTS: usize = 128;
+const LAST_CHECKPOINT: u32 = 127;
 /// How many qualifiers, typedefs and arrays are looked through.
 const MAX_DEPTH: usize = 32;
 /// Steps granted to every file, however small.

@@ -87,6 +87,7 @@ mod program;
 mod relocate;
 mod relocate_error;
 mod sections;
+mod sort;
 
 pub use error::{BtfError, Frozen, Label, OpenError};
 pub use instruction::Instruction;

@@ -30,6 +30,18 @@ pub struct ObjectFile<'data, const PROGRAMS: usize = 64, const MAPS: usize = 64>
 }
 
 impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS, MAPS> {
+    /// A table of nothing: a place for [`open_into`](Self::open_into) to fill, such as a `static`.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            container: Container::EMPTY,
+            found: Found::NOTHING,
+            programs: heapless::Vec::new(),
+            maps: heapless::Vec::new(),
+            frozen: AtomicBool::new(false),
+        }
+    }
+
     /// Opens an object that has no name: internal maps are named `.data`, `.bss`, and so on.
     ///
     /// # Errors
@@ -55,17 +67,51 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     ///
     /// As [`open`](Self::open).
     pub fn open_with(data: &'data [u8], options: &Options<'_>) -> Result<Self, OpenError> {
-        let mut file = Self {
-            container: Container::parse(data)?,
-            found: Found::default(),
-            programs: heapless::Vec::new(),
-            maps: heapless::Vec::new(),
-            frozen: AtomicBool::new(false),
-        };
-        let (programs, maps) = (&mut file.programs, &mut file.maps);
-        let opening = Opening { container: file.container, options, programs, maps, maps_found: 0 };
-        file.found = opening.run()?;
-        Ok(file)
+        // Filled where the caller will have it: the table is never moved, and there is one of it.
+        let mut result = Ok(Self::empty());
+        if let Ok(file) = &mut result
+            && let Err(error) = Self::open_into(file, data, options)
+        {
+            result = Err(error);
+        }
+        result
+    }
+
+    /// Opens an object into `place`: what was there before is gone, its freezing included.
+    ///
+    /// The stack this takes does not depend on the capacities: see [the crate's introduction](crate#stack).
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `place` is empty then.
+    pub fn open_into(
+        place: &mut Self,
+        data: &'data [u8],
+        options: &Options<'_>,
+    ) -> Result<(), OpenError> {
+        place.clear();
+        let outcome = place.fill(data, options);
+        if outcome.is_err() {
+            place.clear();
+        }
+        outcome
+    }
+
+    fn fill(&mut self, data: &'data [u8], options: &Options<'_>) -> Result<(), OpenError> {
+        self.container = Container::parse(data)?;
+        let (programs, maps) = (&mut self.programs, &mut self.maps);
+        let opening = Opening { container: self.container, options, programs, maps, maps_found: 0 };
+        self.found = opening.run()?;
+        Ok(())
+    }
+
+    /// Makes the table [`empty`](Self::empty) without moving one.
+    fn clear(&mut self) {
+        self.container = Container::EMPTY;
+        self.found = Found::NOTHING;
+        self.programs.clear();
+        self.maps.clear();
+        self.frozen = AtomicBool::new(false);
     }
 
     /// The programs, in the order of their sections and, within a section, of their offsets. Subprograms are
@@ -189,6 +235,12 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
         for program in &self.programs {
             program.freeze();
         }
+    }
+}
+
+impl<const PROGRAMS: usize, const MAPS: usize> Default for ObjectFile<'_, PROGRAMS, MAPS> {
+    fn default() -> Self {
+        Self::empty()
     }
 }
 

@@ -20,12 +20,21 @@ impl SectionKind {
     /// The row for a section name (without a leading `?`), or `None` for a name no row matches.
     #[must_use]
     pub fn find(section: &str) -> Option<&'static Self> {
-        SECTIONS.iter().find(|row| row.matches(section))
+        SECTIONS.get(Self::position(section)?)
     }
 
     /// The index of that row.
     pub(crate) fn position(section: &str) -> Option<usize> {
-        SECTIONS.iter().position(|row| row.matches(section))
+        // A row that takes a target has no `/` in its name: two names are all that can match.
+        let named = position_of(section);
+        let targeted = section
+            .split_once('/')
+            .and_then(|(stem, _)| position_of(stem))
+            .filter(|&position| SECTIONS.get(position).is_some_and(Self::takes_target));
+        match (named, targeted) {
+            (Some(named), Some(targeted)) => Some(named.min(targeted)),
+            (named, targeted) => named.or(targeted),
+        }
     }
 
     /// Number of rows.
@@ -90,15 +99,59 @@ impl SectionKind {
     pub const fn has_xdp_frags(&self) -> bool {
         self.flags & flag::XDP_FRAGS != 0
     }
+}
 
-    fn matches(&self, section: &str) -> bool {
-        match section.as_bytes().strip_prefix(self.name.as_bytes()) {
-            Some([]) => true,
-            Some([b'/', ..]) => self.takes_target,
-            _ => false,
+/// The row of that name.
+fn position_of(name: &str) -> Option<usize> {
+    let mut slot = hash(name.as_bytes());
+    loop {
+        let position = usize::from(*INDEX.get(slot & SLOT_MASK)?);
+        let row = SECTIONS.get(position)?;
+        if row.name == name {
+            return Some(position);
         }
+        slot = slot.wrapping_add(1);
     }
 }
+
+/// FNV-1a.
+const fn hash(mut bytes: &[u8]) -> usize {
+    let mut hash = 0x811c_9dc5_u32;
+    while let [first, rest @ ..] = bytes {
+        hash = (hash ^ *first as u32).wrapping_mul(0x0100_0193);
+        bytes = rest;
+    }
+    // The low bits are those of the last byte mostly.
+    ((hash >> 16 ^ hash) & 0xffff) as usize
+}
+
+/// Positions in [`SECTIONS`] by the hash of the row's name, or in the next slots after it; [`EMPTY`] if none.
+static INDEX: [u8; SLOT_MASK + 1] = index();
+const SLOT_MASK: usize = 255;
+const EMPTY: u8 = u8::MAX;
+
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, where a panic is an error"
+)]
+const fn index() -> [u8; SLOT_MASK + 1] {
+    let mut index = [EMPTY; SLOT_MASK + 1];
+    let mut position = 0;
+    while position < SECTIONS.len() {
+        let row = &SECTIONS[position];
+        let mut slot = hash(row.name.as_bytes());
+        while index[slot & SLOT_MASK] != EMPTY {
+            slot += 1;
+        }
+        index[slot & SLOT_MASK] = position as u8;
+        position += 1;
+    }
+    index
+}
+// An empty slot ends every search.
+const _: () = assert!(SectionKind::COUNT < SLOT_MASK && SectionKind::COUNT <= EMPTY as usize);
 
 const fn exact(name: &'static str, kind: ProgramKind, attach_type: u32, flags: u8) -> SectionKind {
     SectionKind { name, takes_target: false, kind, attach_type, flags }
@@ -305,6 +358,8 @@ static SECTIONS: [SectionKind; 116] = [
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::SectionKind;
     use crate::kinds::ProgramKind;
 
@@ -329,6 +384,31 @@ mod tests {
         assert_eq!(kind("tc"), Some((ProgramKind::SCHED_CLS, 0)));
         assert_eq!(kind("tc/ingress"), Some((ProgramKind::SCHED_CLS, 46)));
         assert_eq!(kind(""), None);
+    }
+
+    /// What the table means: the first row that matches, by libbpf's rule, from top to bottom.
+    fn first_match(section: &str) -> Option<&'static SectionKind> {
+        let matches = |row: &&SectionKind| match section.strip_prefix(row.name()) {
+            Some("") => true,
+            Some(rest) => rest.starts_with('/') && row.takes_target(),
+            None => false,
+        };
+        SectionKind::all().iter().find(matches)
+    }
+
+    #[test]
+    fn the_index_finds_the_first_row_that_matches() {
+        for row in SectionKind::all() {
+            assert!(!row.takes_target() || !row.name().contains('/'), "{}: see `position`", row.name());
+            for suffix in ["", "/", "/target", "/a/b", "x", ".s", ".s/x", ".multi/x", "/devmap", "/ingress"] {
+                let section = std::format!("{}{suffix}", row.name());
+                assert_eq!(SectionKind::find(&section), first_match(&section), "{section}");
+            }
+            let cut = row.name().get(..row.name().len() - 1).unwrap_or_default();
+            assert_eq!(SectionKind::find(cut), first_match(cut), "{cut}");
+        }
+        assert_eq!(SectionKind::find("/"), None);
+        assert_eq!(SectionKind::find("/xdp"), None);
     }
 
     #[test]
