@@ -72,12 +72,8 @@ impl Report {
         println!("\ngoals");
         for goal in &self.goals {
             let verdict = if goal.is_reached() { "reached" } else { "MISSED " };
-            let wanted =
-                if goal.is_limit { "at most" } else { "wanted" };
-            println!(
-                "  {verdict}  {:<64} {:>6.2}x  ({wanted} {:.1}x)",
-                goal.what, goal.reached, goal.wanted
-            );
+            let wanted = if goal.is_limit { "at most" } else { "wanted" };
+            println!("  {verdict}  {:<64} {:>6.2}x  ({wanted} {:.1}x)", goal.what, goal.reached, goal.wanted);
         }
         let missed = self.goals.iter().filter(|goal| !goal.is_reached()).count();
         println!("{} goals, {missed} missed", self.goals.len());

@@ -383,7 +383,8 @@ mod tests {
     use super::{text, text_is};
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
-        let byte = prop_oneof![6 => b'a'..=b'z', 2 => Just(0_u8), 1 => any::<u8>(), 1 => Just(0x80), 1 => Just(1)];
+        let byte =
+            prop_oneof![6 => b'a'..=b'z', 2 => Just(0_u8), 1 => any::<u8>(), 1 => Just(0x80), 1 => Just(1)];
         let broken = proptest::collection::vec(byte, 0..40);
         prop_oneof![broken, "[a-zäß€\u{0}]{0,20}".prop_map(String::into_bytes)]
     }

@@ -67,14 +67,15 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     ///
     /// As [`open`](Self::open).
     pub fn open_with(data: &'data [u8], options: &Options<'_>) -> Result<Self, OpenError> {
-        // Filled where the caller will have it: the table is never moved, and there is one of it.
-        let mut result = Ok(Self::empty());
-        if let Ok(file) = &mut result
-            && let Err(error) = Self::open_into(file, data, options)
-        {
-            result = Err(error);
-        }
-        result
+        let mut file = Self {
+            container: Container::parse(data)?,
+            found: Found::NOTHING,
+            programs: heapless::Vec::new(),
+            maps: heapless::Vec::new(),
+            frozen: AtomicBool::new(false),
+        };
+        file.fill(options)?;
+        Ok(file)
     }
 
     /// Opens an object into `place`: what was there before is gone, its freezing included.
@@ -84,21 +85,17 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     /// # Errors
     ///
     /// As [`open`](Self::open); `place` is empty then.
-    pub fn open_into(
-        place: &mut Self,
-        data: &'data [u8],
-        options: &Options<'_>,
-    ) -> Result<(), OpenError> {
+    pub fn open_into(place: &mut Self, data: &'data [u8], options: &Options<'_>) -> Result<(), OpenError> {
         place.clear();
-        let outcome = place.fill(data, options);
+        place.container = Container::parse(data)?;
+        let outcome = place.fill(options);
         if outcome.is_err() {
             place.clear();
         }
         outcome
     }
 
-    fn fill(&mut self, data: &'data [u8], options: &Options<'_>) -> Result<(), OpenError> {
-        self.container = Container::parse(data)?;
+    fn fill(&mut self, options: &Options<'_>) -> Result<(), OpenError> {
         let (programs, maps) = (&mut self.programs, &mut self.maps);
         let opening = Opening { container: self.container, options, programs, maps, maps_found: 0 };
         self.found = opening.run()?;

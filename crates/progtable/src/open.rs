@@ -134,8 +134,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                         self.add_internal(object, text(), place, contents.len(), Some(contents), false);
                     } else if is_or_extends(name, b".rodata") {
                         self.add_internal(object, text(), place, contents.len(), Some(contents), true);
-                    } else if let Some(which) =
-                        STRUCT_OPS.iter().position(|&known| known.as_bytes() == name)
+                    } else if let Some(which) = STRUCT_OPS.iter().position(|&known| known.as_bytes() == name)
                         && let Some(slot) = found.struct_ops.get_mut(which)
                     {
                         *slot = Some(place);
@@ -225,7 +224,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
             return Err(OpenError::TooManyPrograms { found: programs_found, capacity: PROGRAMS });
         }
         // Programs at the same place stay in the order of their symbols.
-        sort_by_key(&mut self.programs, Program::place);
+        sort_by_key(self.programs, Program::place);
         Ok(())
     }
 

@@ -18,12 +18,13 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         };
         // Each map has some dozen members, each of which takes a few lookups.
         let lookups = MAPS.saturating_add(1).saturating_mul(LOOKUPS_PER_MAP);
-        let btf = match Btf::parse(bytes, self.container.order, lookups) {
-            Ok(btf) => btf,
+        let mut btf = Btf::empty(self.container.order);
+        match btf.index(bytes, lookups) {
+            Ok(()) => {}
             Err(error) if needed => return Err(error.into()),
             // Nothing but names of types is lost.
             Err(_) => return Ok(()),
-        };
+        }
         let mut seen_maps = false;
         let mut seen_kconfig = false;
         let mut seen_struct_ops = [false; STRUCT_OPS.len()];
@@ -173,12 +174,12 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
 }
 
 fn name_of<'data>(btf: &Btf<'data>, variable: &Type<'data>) -> Result<&'data str, OpenError> {
-    btf.short_string(variable.name, elf::MAX_SECTION_NAME)
-        .filter(|name| !name.is_empty())
-        .ok_or_else(|| OpenError::Map {
+    btf.short_string(variable.name, elf::MAX_SECTION_NAME).filter(|name| !name.is_empty()).ok_or_else(|| {
+        OpenError::Map {
             map: Label::new(btf.string(variable.name).unwrap_or_default()),
             problem: MapProblem::Name,
-        })
+        }
+    })
 }
 
 /// Which of the `struct_ops` sections a data section describes.

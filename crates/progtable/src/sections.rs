@@ -25,16 +25,15 @@ impl SectionKind {
 
     /// The index of that row.
     pub(crate) fn position(section: &str) -> Option<usize> {
-        // A row that takes a target has no `/` in its name: two names are all that can match.
-        let named = position_of(section);
-        let targeted = section
-            .split_once('/')
-            .and_then(|(stem, _)| position_of(stem))
-            .filter(|&position| SECTIONS.get(position).is_some_and(Self::takes_target));
-        match (named, targeted) {
-            (Some(named), Some(targeted)) => Some(named.min(targeted)),
-            (named, targeted) => named.or(targeted),
+        // What stands before the first `/` can name a row that takes a target; no other row's name continues
+        // such a name with a `/`, so that settles it.
+        if let Some((stem, _)) = section.split_once('/')
+            && let Some(position) = position_of(stem)
+            && SECTIONS.get(position).is_some_and(Self::takes_target)
+        {
+            return Some(position);
         }
+        position_of(section)
     }
 
     /// Number of rows.
@@ -103,7 +102,7 @@ impl SectionKind {
 
 /// The row of that name.
 fn position_of(name: &str) -> Option<usize> {
-    let mut slot = hash(name.as_bytes());
+    let mut slot = slot(name.as_bytes());
     loop {
         let position = usize::from(*INDEX.get(slot & SLOT_MASK)?);
         let row = SECTIONS.get(position)?;
@@ -114,12 +113,12 @@ fn position_of(name: &str) -> Option<usize> {
     }
 }
 
-/// FNV-1a.
-const fn hash(mut bytes: &[u8]) -> usize {
+/// Where a name is looked for first, by FNV-1a.
+const fn slot(mut name: &[u8]) -> usize {
     let mut hash = 0x811c_9dc5_u32;
-    while let [first, rest @ ..] = bytes {
-        hash = (hash ^ *first as u32).wrapping_mul(0x0100_0193);
-        bytes = rest;
+    while let [byte, rest @ ..] = name {
+        hash = (hash ^ *byte as u32).wrapping_mul(0x0100_0193);
+        name = rest;
     }
     // The low bits are those of the last byte mostly.
     ((hash >> 16 ^ hash) & 0xffff) as usize
@@ -141,7 +140,7 @@ const fn index() -> [u8; SLOT_MASK + 1] {
     let mut position = 0;
     while position < SECTIONS.len() {
         let row = &SECTIONS[position];
-        let mut slot = hash(row.name.as_bytes());
+        let mut slot = slot(row.name.as_bytes());
         while index[slot & SLOT_MASK] != EMPTY {
             slot += 1;
         }
@@ -399,7 +398,14 @@ mod tests {
     #[test]
     fn the_index_finds_the_first_row_that_matches() {
         for row in SectionKind::all() {
-            assert!(!row.takes_target() || !row.name().contains('/'), "{}: see `position`", row.name());
+            let continues = |other: &SectionKind| {
+                other.name().strip_prefix(row.name()).is_some_and(|rest| rest.starts_with('/'))
+            };
+            assert!(
+                !row.takes_target() || !SectionKind::all().iter().any(continues) && !row.name().contains('/'),
+                "{}: `position` does not look further",
+                row.name()
+            );
             for suffix in ["", "/", "/target", "/a/b", "x", ".s", ".s/x", ".multi/x", "/devmap", "/ingress"] {
                 let section = std::format!("{}{suffix}", row.name());
                 assert_eq!(SectionKind::find(&section), first_match(&section), "{section}");

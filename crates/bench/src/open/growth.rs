@@ -1,12 +1,12 @@
 //! How the price of opening grows from ten programs to ten thousand.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::Table;
 use super::objects::{SHAPES, Shape};
 use crate::instructions::run_counted;
-use crate::measure::{Contender, find, take_turns};
 use crate::measure::Stopwatch;
+use crate::measure::{Contender, find, take_turns};
 use crate::report::Report;
 
 /// Programs of the objects.
@@ -81,16 +81,12 @@ fn instructions(report: &mut Report) {
         report.row(shape.name(), names.into_iter().zip(each.iter().copied()).collect(), false);
         let limit = if shape == Shape::InOrder { IN_ORDER } else { SORTED };
         let growth = each[3] / each[1];
-        report.limit(
-            format!("one of 10 000 programs beside one of 100, {}", shape.name()),
-            growth,
-            limit,
-        );
+        report.limit(format!("one of 10 000 programs beside one of 100, {}", shape.name()), growth, limit);
     }
 }
 
 /// Instructions for opening an object once.
-fn counted(opens: &PathBuf, shape: Shape, programs: usize) -> Result<f64, String> {
+fn counted(opens: &Path, shape: Shape, programs: usize) -> Result<f64, String> {
     let run = |count: &str| run_counted(opens, &[shape.name(), &programs.to_string(), count]);
     Ok((run("3")? - run("1")?) as f64 / 2.0)
 }

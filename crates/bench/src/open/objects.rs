@@ -71,13 +71,7 @@ impl Shape {
             };
             let name = string(&mut strings, &format!("program_{index}"));
             let place = index / PER_SECTION * 2 + 1;
-            symbols.push(symbol(
-                name,
-                0x12,
-                place as u16,
-                (index % PER_SECTION * SIZE) as u64,
-                SIZE as u64,
-            ));
+            symbols.push(symbol(name, 0x12, place as u16, (index % PER_SECTION * SIZE) as u64, SIZE as u64));
         }
         let name = string(&mut strings, ".symtab");
         let locals = (programs + 1) as u32;
