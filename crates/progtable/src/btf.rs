@@ -441,7 +441,7 @@ fn parts(bytes: &[u8], order: Order) -> Result<(&[U32], &[u8]), BtfError> {
 const MAGIC: u16 = 0xeb9f;
 /// Words that every type has.
 const WORDS: usize = 3;
-const CHECKPOINTS: usize = 256;
+const CHECKPOINTS: usize = 128;
 /// Data sections whose places are remembered.
 const DATASECS: usize = 16;
 /// How many qualifiers, typedefs and arrays are looked through.

@@ -80,9 +80,12 @@ mod map;
 mod map_definition;
 mod map_name;
 mod map_problem;
+#[cfg(all(test, loom))]
+mod models;
 mod object_file;
 mod open;
 mod open_maps;
+mod order;
 mod program;
 mod relocate;
 mod relocate_error;
@@ -100,5 +103,5 @@ pub use program::Program;
 pub use relocate_error::{RelocateError, RelocateErrorKind};
 pub use sections::SectionKind;
 
-#[cfg(test)]
+#[cfg(any(test, loom))]
 extern crate std;

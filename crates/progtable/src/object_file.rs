@@ -1,7 +1,6 @@
 //! The opened object file.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::btf::Btf;
 use crate::elf::{Container, Order};
@@ -10,6 +9,7 @@ use crate::instruction::Instruction;
 use crate::map::{Map, MapDefinition};
 use crate::map_definition;
 use crate::open::{Found, Opening, Options};
+use crate::order::{self, Byte};
 use crate::program::Program;
 use crate::relocate;
 use crate::relocate_error::{RelocateError, RelocateErrorKind};
@@ -26,11 +26,12 @@ pub struct ObjectFile<'data, const PROGRAMS: usize = 64, const MAPS: usize = 64>
     pub(crate) programs: heapless::Vec<Program<'data>, PROGRAMS>,
     pub(crate) maps: heapless::Vec<Map<'data>, MAPS>,
     /// Set once, by the winner of [`freeze`](Self::freeze); read by everybody.
-    frozen: AtomicBool,
+    frozen: Byte,
 }
 
 impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS, MAPS> {
     /// A table of nothing: a place for [`open_into`](Self::open_into) to fill, such as a `static`.
+    #[cfg(not(loom))]
     #[must_use]
     pub const fn empty() -> Self {
         Self {
@@ -38,7 +39,20 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
             found: Found::NOTHING,
             programs: heapless::Vec::new(),
             maps: heapless::Vec::new(),
-            frozen: AtomicBool::new(false),
+            frozen: Byte::new(0),
+        }
+    }
+
+    /// The same; what the model checker watches cannot be made at compile time.
+    #[cfg(loom)]
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            container: Container::EMPTY,
+            found: Found::NOTHING,
+            programs: heapless::Vec::new(),
+            maps: heapless::Vec::new(),
+            frozen: Byte::new(0),
         }
     }
 
@@ -72,7 +86,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
             found: Found::NOTHING,
             programs: heapless::Vec::new(),
             maps: heapless::Vec::new(),
-            frozen: AtomicBool::new(false),
+            frozen: Byte::new(0),
         };
         file.fill(options)?;
         Ok(file)
@@ -108,16 +122,18 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
         self.found = Found::NOTHING;
         self.programs.clear();
         self.maps.clear();
-        self.frozen = AtomicBool::new(false);
+        self.frozen = Byte::new(0);
     }
 
     /// The programs, in the order of their sections and, within a section, of their offsets. Subprograms are
     /// not among them.
+    #[must_use]
     pub fn programs(&self) -> impl DoubleEndedIterator<Item = &Program<'data>> {
         self.programs.iter().filter(|program| !program.is_subprogram())
     }
 
     /// The functions of `.text`, which programs call, in the order of their offsets.
+    #[must_use]
     pub fn subprograms(&self) -> impl DoubleEndedIterator<Item = &Program<'data>> {
         self.programs.iter().filter(|program| program.is_subprogram())
     }
@@ -171,10 +187,9 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     ///
     /// [`Frozen`] once loading has begun.
     pub fn set_autoload(&self, program: &Program<'data>, autoload: bool) -> Result<(), Frozen> {
-        // Acquire: pairs with the AcqRel exchange in `freeze`. Seeing `true` here and reporting it before the
-        // winner has reached every program would let another thread change one of those afterwards: so the
-        // loser helps first.
-        if self.frozen.load(Ordering::Acquire) {
+        // Reporting what is seen here before the winner has reached every program would let another thread change
+        // one of those afterwards: so the loser helps first.
+        if self.frozen.load(order::FROZEN) != 0 {
             self.freeze_programs();
             return Err(Frozen);
         }
@@ -184,17 +199,16 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     /// Begins loading: from now on no program can be switched on or off.
     ///
     /// Exactly one caller succeeds. When this returns, whatever it returns, every change that was answered
-    /// with `Ok` is visible to the caller, and every later one is refused.
+    /// with `Ok` is visible to the caller, with all that its author wrote before it, and every later one is
+    /// refused.
     ///
     /// # Errors
     ///
     /// [`Frozen`] for every caller but the first.
     pub fn freeze(&self) -> Result<(), Frozen> {
-        // AcqRel: the release half pairs with the Acquire load in `set_autoload` and with the acquire half of
-        // another `freeze`; the exchange itself decides who is first.
-        let won = self.frozen.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire);
+        let won = self.frozen.swap(1, order::FREEZE_TABLE) == 0;
         self.freeze_programs();
-        won.map(|_| ()).map_err(|_| Frozen)
+        if won { Ok(()) } else { Err(Frozen) }
     }
 
     /// How many instructions `program` has with the subprograms that it calls: what
@@ -255,10 +269,9 @@ const INNER_LOOKUPS: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use core::sync::atomic::Ordering;
-
     use super::ObjectFile;
     use crate::error::Frozen;
+    use crate::order;
 
     static OBJECT: &[u8] = include_bytes!("../tests/objects/choose.bpf.o");
 
@@ -286,7 +299,7 @@ mod tests {
         }
         for refused in [switched, frozen] {
             let file: ObjectFile<'_> = ObjectFile::open(OBJECT).unwrap();
-            file.frozen.store(true, Ordering::Release);
+            file.frozen.swap(1, order::FREEZE_TABLE);
             assert_eq!(refused(&file), Err(Frozen));
             assert!(file.programs().all(|program| program.set_autoload(false) == Err(Frozen)));
             assert!(file.programs().all(|program| program.autoload()));
