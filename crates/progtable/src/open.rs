@@ -8,8 +8,9 @@
 //! ```
 //!
 //! libbpf looks through all symbols once per executable section, and once per variable that BTF describes.
-//! Here every symbol is looked at once, so the work is the sum of the sizes and not their product. Of several
-//! damaged programs, the one reported is still the one that libbpf finds first.
+//! Here every symbol is looked at once, so the work is the sum of the sizes and not their product; programs whose
+//! symbols are out of order are sorted at the end. Of several damaged programs, the one reported is still the one
+//! that libbpf finds first.
 
 use crate::elf::{self, Container, EXECINSTR, SectionHeader, Symbol, section_type, symbol_type};
 use crate::error::{Label, OpenError};

@@ -125,7 +125,7 @@ impl<'data> Program<'data> {
         self.row == SUBPROGRAM
     }
 
-    /// Whether the program is to be loaded.
+    /// Whether the program is to be loaded. Who sees a change also sees what its author wrote before making it.
     #[must_use]
     pub fn autoload(&self) -> bool {
         self.state.load()
