@@ -51,7 +51,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// The ring's goals in figures: speed beside its peers, instructions per step
+    /// The project's goals in figures: speed beside the peers, instructions per step
     Bench {
         #[command(subcommand)]
         figures: bench::Figures,

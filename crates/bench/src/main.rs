@@ -1,4 +1,4 @@
-//! The goals of the ring in figures, beside the peers.
+//! The project's goals in figures, beside the peers.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -16,6 +16,7 @@ mod instructions;
 #[cfg(feature = "kernel")]
 mod kernel;
 mod measure;
+mod open;
 mod process;
 mod report;
 
@@ -26,10 +27,21 @@ use clap::Parser;
 
 use report::Report;
 
-/// Figures of the ring; fails where a goal is missed.
+/// Figures; fails where a goal is missed.
 #[derive(Parser)]
 #[command(name = "ebpf-bench")]
 enum Arguments {
+    /// Opening objects, beside the peers
+    Open {
+        /// Only objects whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Speed beside the peers
     Ring {
         /// Only rows whose names contain this
@@ -50,9 +62,13 @@ enum Arguments {
 }
 
 fn main() -> ExitCode {
+    let turns = |quick| if quick { 11 } else { 41 };
     let reached = match Arguments::parse() {
+        Arguments::Open { filter, quick, json } => {
+            figures(json, turns(quick), |report, turns| open::run(report, turns, &filter.unwrap_or_default()))
+        }
         Arguments::Ring { filter, quick, json } => {
-            ring(filter.as_deref().unwrap_or_default(), if quick { 11 } else { 41 }, json)
+            figures(json, turns(quick), |report, turns| ring(report, turns, &filter.unwrap_or_default()))
         }
         Arguments::Instructions { write } => instructions::run(write),
     };
@@ -66,25 +82,34 @@ fn main() -> ExitCode {
     }
 }
 
-fn ring(filter: &str, turns: usize, json: Option<PathBuf>) -> Result<bool, String> {
+/// Measures, says whether every goal is reached, and writes the figures to a file if there is to be one.
+fn figures(
+    json: Option<PathBuf>,
+    turns: usize,
+    measure: impl FnOnce(&mut Report, usize),
+) -> Result<bool, String> {
     println!("{} CPUs, medians of {turns} turns", measure::cpus());
     let mut report = Report::default();
-    #[cfg(feature = "kernel")]
-    kernel::run(&mut report, turns, filter);
-    #[cfg(not(feature = "kernel"))]
-    report.skip(
-        "the kernel's ring: built without the feature `kernel`, which needs libelf and zlib with headers"
-            .to_owned(),
-    );
-    process::run_one(&mut report, turns, filter);
-    process::run_many(&mut report, turns, filter);
-    if filter.is_empty() {
-        floor::run(&mut report, turns);
-    }
+    measure(&mut report, turns);
     let reached = report.settle();
     if let Some(file) = json {
         let text = format!("{:#}\n", report.json());
         std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     Ok(reached)
+}
+
+fn ring(report: &mut Report, turns: usize, filter: &str) {
+    #[cfg(feature = "kernel")]
+    kernel::run(report, turns, filter);
+    #[cfg(not(feature = "kernel"))]
+    report.skip(
+        "the kernel's ring: built without the feature `kernel`, which needs libelf and zlib with headers"
+            .to_owned(),
+    );
+    process::run_one(report, turns, filter);
+    process::run_many(report, turns, filter);
+    if filter.is_empty() {
+        floor::run(report, turns);
+    }
 }

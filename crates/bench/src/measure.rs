@@ -81,6 +81,11 @@ impl Series {
         1e3 / median(self.nanoseconds.clone())
     }
 
+    /// Microseconds a turn says.
+    pub(crate) fn microseconds(&self) -> f64 {
+        median(self.nanoseconds.clone()) / 1e3
+    }
+
     /// How many times as fast as `peer` this one is: the median of the ratios turn by turn.
     pub(crate) fn against(&self, peer: &Self) -> f64 {
         let ratio = |(own, peer): (&f64, &f64)| peer / own;

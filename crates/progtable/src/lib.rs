@@ -55,6 +55,48 @@
 //! [`Layout::records`] hands on the function, line and CO-RE records of `.BTF.ext`, adjusted to the linked
 //! program as bpf(2) takes them: Linux applies CO-RE records itself since 5.17. A program with such records is
 //! refused unless [`Resolver::handles_core`] says that somebody takes care of them.
+//! # Which way to open
+//!
+//! * [`ObjectFile::open`] (and [`open_named`](ObjectFile::open_named), [`open_with`](ObjectFile::open_with)) gives
+//!   the table as a value. It is what a program wants that has a stack of the usual size.
+//! * [`ObjectFile::open_into`] fills a table that is there already, and never has another one anywhere: in a
+//!   `static`, a driver's own structure, or memory that was allocated once. It is what a driver wants, what a table
+//!   of many programs needs, and what saves a tenth of the time where many objects are opened one after the other.
+//!
+//! ```
+//! use std::sync::Mutex;
+//!
+//! use ebpf_progtable::{ObjectFile, Options};
+//!
+//! static OBJECT: &[u8] = include_bytes!("../tests/objects/choose.bpf.o");
+//! // Room for 1000 programs, on nobody's stack.
+//! static TABLE: Mutex<ObjectFile<'static, 1000, 64>> = Mutex::new(ObjectFile::empty());
+//!
+//! let mut table = TABLE.lock()?;
+//! ObjectFile::open_into(&mut table, OBJECT, &Options::default())?;
+//! assert_eq!(table.programs().count(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Stack
+//!
+//! Measured by `tests/stack.rs` with optimisation, on x86-64:
+//!
+//! | | stack below the caller's frame |
+//! |---|---|
+//! | `open_into`, whatever the capacities are | at most 4 KiB |
+//! | `open`, with 64 programs and 64 maps | at most a table of 7.7 KiB beside the caller's, and 4 KiB |
+//!
+//! Without optimisation it is about 22 KiB in place. Nothing recurses deeper than the logarithm of the table's length.
+//!
+//! # Cost
+//!
+//! Opening takes one pass over the sections, one over the types and one over the symbols, and does not look at
+//! relocations: those are read when a program is linked, so one that is off costs nothing. It grows with the number of
+//! sections, types and symbols, and with nothing squared: one of 10 000 programs takes as many instructions as one of
+//! 100 (about 500, its section, label and symbols included). Programs whose symbols are out of order are sorted, which
+//! costs up to four times that. `cargo xtask bench open` shows it beside libbpf and aya: installed objects take 1 to
+//! 5 µs.
 //!
 //! # When not to use it
 //!
@@ -67,13 +109,15 @@
 //!
 //! * No allocation, no `unsafe`, and no panic, whatever the bytes are. What is wrong with an object is said
 //!   with its place and value.
-//! * Work is bounded by the size of the file times the table's capacity: circles, overlaps and invented
-//!   counts do not change that.
+//! * Work is bounded by the size of the file times the number of maps that there is room for: circles, overlaps and
+//!   invented counts do not change that.
 //! * The table takes 56 bytes for each program and 64 for each map, 7.7 KiB as it comes. More programs or
 //!   maps than there is room for are an error, never left out, and the error says how many there are.
 //! * [`set_autoload`](ObjectFile::set_autoload) and [`freeze`](ObjectFile::freeze) work from any thread
 //!   without waiting. A change that was answered with `Ok` is seen by the one that freezes; a change after
-//!   that is refused.
+//!   that is refused, whatever it wants. Exactly one `freeze` succeeds. Both are model-checked, each memory ordering
+//!   with a mutant that a model notices; under `--cfg loom` a crate can model itself together with the table
+//!   (`tests/downstream.rs`).
 //! * The linked instructions are those that libbpf makes, one by one.
 //!
 //! # Differences from libbpf
@@ -121,14 +165,18 @@ mod map;
 mod map_definition;
 mod map_name;
 mod map_problem;
+#[cfg(all(test, loom))]
+mod models;
 mod object_file;
 mod open;
 mod open_maps;
+mod order;
 mod program;
 mod references;
 mod relocate;
 mod relocate_error;
 mod sections;
+mod sort;
 mod walk;
 mod windows;
 
@@ -151,5 +199,5 @@ pub use relocate_error::{RelocateError, RelocateErrorKind};
 pub use sections::SectionKind;
 pub use windows::{Guid, SectionTable, WindowsSection};
 
-#[cfg(test)]
+#[cfg(any(test, loom))]
 extern crate std;

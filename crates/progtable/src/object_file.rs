@@ -1,7 +1,6 @@
 //! The opened object file.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::btf::Btf;
 use crate::elf::{Container, Order};
@@ -11,6 +10,7 @@ use crate::instruction::Instruction;
 use crate::map::{Map, MapDefinition};
 use crate::map_definition;
 use crate::open::{Found, Opening, Options};
+use crate::order::{self, Byte};
 use crate::program::Program;
 use crate::references::{Needs, Reference, References};
 use crate::relocate::{self, Resolver};
@@ -28,10 +28,36 @@ pub struct ObjectFile<'data, const PROGRAMS: usize = 64, const MAPS: usize = 64>
     pub(crate) programs: heapless::Vec<Program<'data>, PROGRAMS>,
     pub(crate) maps: heapless::Vec<Map<'data>, MAPS>,
     /// Set once, by the winner of [`freeze`](Self::freeze); read by everybody.
-    frozen: AtomicBool,
+    frozen: Byte,
 }
 
 impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS, MAPS> {
+    /// A table of nothing: a place for [`open_into`](Self::open_into) to fill, such as a `static`.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            container: Container::EMPTY,
+            found: Found::NOTHING,
+            programs: heapless::Vec::new(),
+            maps: heapless::Vec::new(),
+            frozen: Byte::new(0),
+        }
+    }
+
+    /// The same; what the model checker watches cannot be made at compile time.
+    #[cfg(loom)]
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            container: Container::EMPTY,
+            found: Found::NOTHING,
+            programs: heapless::Vec::new(),
+            maps: heapless::Vec::new(),
+            frozen: Byte::new(0),
+        }
+    }
+
     /// Opens an object that has no name: internal maps are named `.data`, `.bss`, and so on.
     ///
     /// # Errors
@@ -59,24 +85,57 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     pub fn open_with(data: &'data [u8], options: &Options<'_>) -> Result<Self, OpenError> {
         let mut file = Self {
             container: Container::parse(data)?,
-            found: Found::default(),
+            found: Found::NOTHING,
             programs: heapless::Vec::new(),
             maps: heapless::Vec::new(),
-            frozen: AtomicBool::new(false),
+            frozen: Byte::new(0),
         };
-        let (programs, maps) = (&mut file.programs, &mut file.maps);
-        let opening = Opening { container: file.container, options, programs, maps, maps_found: 0 };
-        file.found = opening.run()?;
+        file.fill(options)?;
         Ok(file)
+    }
+
+    /// Opens an object into `place`: what was there before is gone, its freezing included.
+    ///
+    /// The stack this takes does not depend on the capacities: see [the crate's introduction](crate#stack).
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `place` is empty then.
+    pub fn open_into(place: &mut Self, data: &'data [u8], options: &Options<'_>) -> Result<(), OpenError> {
+        place.clear();
+        place.container = Container::parse(data)?;
+        let outcome = place.fill(options);
+        if outcome.is_err() {
+            place.clear();
+        }
+        outcome
+    }
+
+    fn fill(&mut self, options: &Options<'_>) -> Result<(), OpenError> {
+        let (programs, maps) = (&mut self.programs, &mut self.maps);
+        let opening = Opening { container: self.container, options, programs, maps, maps_found: 0 };
+        self.found = opening.run()?;
+        Ok(())
+    }
+
+    /// Makes the table [`empty`](Self::empty) without moving one.
+    fn clear(&mut self) {
+        self.container = Container::EMPTY;
+        self.found = Found::NOTHING;
+        self.programs.clear();
+        self.maps.clear();
+        self.frozen = Byte::new(0);
     }
 
     /// The programs, in the order of their sections and, within a section, of their offsets. Subprograms are
     /// not among them.
+    #[must_use]
     pub fn programs(&self) -> impl DoubleEndedIterator<Item = &Program<'data>> {
         self.programs.iter().filter(|program| !program.is_subprogram())
     }
 
     /// The functions of `.text`, which programs call, in the order of their offsets.
+    #[must_use]
     pub fn subprograms(&self) -> impl DoubleEndedIterator<Item = &Program<'data>> {
         self.programs.iter().filter(|program| program.is_subprogram())
     }
@@ -130,10 +189,9 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     ///
     /// [`Frozen`] once loading has begun.
     pub fn set_autoload(&self, program: &Program<'data>, autoload: bool) -> Result<(), Frozen> {
-        // Acquire: pairs with the AcqRel exchange in `freeze`. Seeing `true` here and reporting it before the
-        // winner has reached every program would let another thread change one of those afterwards: so the
-        // loser helps first.
-        if self.frozen.load(Ordering::Acquire) {
+        // Reporting what is seen here before the winner has reached every program would let another thread change
+        // one of those afterwards: so the loser helps first.
+        if self.frozen.load(order::FROZEN) != 0 {
             self.freeze_programs();
             return Err(Frozen);
         }
@@ -147,8 +205,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     ///
     /// [`Frozen`] once loading has begun.
     pub fn set_autocreate(&self, map: &Map<'data>, autocreate: bool) -> Result<(), Frozen> {
-        // Acquire: as in `set_autoload`.
-        if self.frozen.load(Ordering::Acquire) {
+        if self.frozen.load(order::FROZEN) != 0 {
             self.freeze_programs();
             return Err(Frozen);
         }
@@ -158,17 +215,16 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     /// Begins loading: from now on no program or map can be switched on or off.
     ///
     /// Exactly one caller succeeds. When this returns, whatever it returns, every change that was answered
-    /// with `Ok` is visible to the caller, and every later one is refused.
+    /// with `Ok` is visible to the caller, with all that its author wrote before it, and every later one is
+    /// refused.
     ///
     /// # Errors
     ///
     /// [`Frozen`] for every caller but the first.
     pub fn freeze(&self) -> Result<(), Frozen> {
-        // AcqRel: the release half pairs with the Acquire load in `set_autoload` and with the acquire half of
-        // another `freeze`; the exchange itself decides who is first.
-        let won = self.frozen.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire);
+        let won = self.frozen.swap(1, order::FREEZE_TABLE) == 0;
         self.freeze_programs();
-        won.map(|_| ()).map_err(|_| Frozen)
+        if won { Ok(()) } else { Err(Frozen) }
     }
 
     /// How many instructions `program` has with the subprograms that it calls: what
@@ -262,6 +318,12 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     }
 }
 
+impl<const PROGRAMS: usize, const MAPS: usize> Default for ObjectFile<'_, PROGRAMS, MAPS> {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl<const PROGRAMS: usize, const MAPS: usize> fmt::Debug for ObjectFile<'_, PROGRAMS, MAPS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectFile")
@@ -276,10 +338,9 @@ const INNER_LOOKUPS: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use core::sync::atomic::Ordering;
-
     use super::ObjectFile;
     use crate::error::Frozen;
+    use crate::order;
 
     static OBJECT: &[u8] = include_bytes!("../tests/objects/choose.bpf.o");
 
@@ -307,7 +368,7 @@ mod tests {
         }
         for refused in [switched, frozen] {
             let file: ObjectFile<'_> = ObjectFile::open(OBJECT).unwrap();
-            file.frozen.store(true, Ordering::Release);
+            file.frozen.swap(1, order::FREEZE_TABLE);
             assert_eq!(refused(&file), Err(Frozen));
             assert!(file.programs().all(|program| program.set_autoload(false) == Err(Frozen)));
             assert!(file.programs().all(|program| program.autoload()));

@@ -1,13 +1,13 @@
 //! One program (or subprogram) of the table, and whether it is to be loaded.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU8, Ordering};
 
 use zerocopy::IntoBytes;
 
 use crate::error::Frozen;
 use crate::instruction::Instruction;
 use crate::kinds::ProgramKind;
+use crate::order::{self, Byte};
 use crate::sections::SectionKind;
 use crate::windows::WindowsSection;
 
@@ -144,7 +144,7 @@ impl<'data> Program<'data> {
         self.row == SUBPROGRAM
     }
 
-    /// Whether the program is to be loaded.
+    /// Whether the program is to be loaded. Who sees a change also sees what its author wrote before making it.
     #[must_use]
     pub fn autoload(&self) -> bool {
         self.state.load()
@@ -200,47 +200,42 @@ impl fmt::Debug for Program<'_> {
 /// Written by whoever switches the program (until it is frozen) and by whoever freezes the table (only ever
 /// adding [`FROZEN`]); read by anybody. Both facts are in one byte, so that a change cannot slip in between
 /// the question whether it is allowed and the change itself.
-pub(crate) struct AutoloadState(AtomicU8);
+pub(crate) struct AutoloadState(Byte);
 
 impl Clone for AutoloadState {
     fn clone(&self) -> Self {
-        // Acquire: as in `load`.
-        Self(AtomicU8::new(self.0.load(Ordering::Acquire)))
+        Self(Byte::new(self.0.load(order::AUTOLOAD)))
     }
 }
 
 impl AutoloadState {
     pub(crate) fn new(autoload: bool) -> Self {
-        Self(AtomicU8::new(if autoload { AUTOLOAD } else { 0 }))
+        Self(Byte::new(if autoload { AUTOLOAD } else { 0 }))
     }
 
     pub(crate) fn load(&self) -> bool {
-        // Acquire: pairs with the release half of the exchange in `store`, so that who sees a change also
-        // sees what its author wrote before making it.
-        self.0.load(Ordering::Acquire) & AUTOLOAD != 0
+        self.0.load(order::AUTOLOAD) & AUTOLOAD != 0
     }
 
     pub(crate) fn store(&self, autoload: bool) -> Result<(), Frozen> {
         let wanted = if autoload { AUTOLOAD } else { 0 };
-        // On success AcqRel: the release half pairs with the Acquire in `load` and with the acquire half in
-        // `freeze`, the acquire half with the release half of an earlier `store`. On failure Acquire: pairs
-        // with the release half in `freeze`, so that who is refused also sees what the loader did before it
-        // froze the table.
-        self.0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-                (state & FROZEN == 0).then_some(wanted)
-            })
-            .map(|_| ())
-            .map_err(|_| Frozen)
+        loop {
+            let state = self.0.load_for_update(order::LOOK);
+            if state & FROZEN != 0 {
+                return Err(Frozen);
+            }
+            if self.0.replace(state, wanted, order::CHANGE) {
+                return Ok(());
+            }
+        }
     }
 
     pub(crate) fn freeze(&self) {
-        // AcqRel: the acquire half pairs with the release half in `store`: every change that was answered
-        // with `Ok` is before this. The release half pairs with the Acquire on failure in `store`.
-        self.0.fetch_or(FROZEN, Ordering::AcqRel);
+        self.0.fetch_or(FROZEN, order::FREEZE_PROGRAM);
     }
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Program<'static>>() <= 56);
 const NO_ROW: u8 = u8::MAX;
 const SUBPROGRAM: u8 = NO_ROW - 1;
