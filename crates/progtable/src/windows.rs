@@ -45,8 +45,7 @@ impl WindowsSection {
 
     /// The index of that row.
     pub(crate) fn position(section: &str) -> Option<usize> {
-        let matching = SECTIONS.iter().enumerate().filter(|(_, row)| section.starts_with(row.prefix));
-        matching.max_by_key(|(_, row)| row.prefix.len()).map(|(position, _)| position)
+        longest(&SECTIONS, section)
     }
 
     /// Number of rows.
@@ -82,6 +81,12 @@ impl WindowsSection {
     pub const fn attach_guid(&self) -> Option<Guid> {
         self.attach_guid
     }
+}
+
+/// The row of a table with the longest prefix of a section's name.
+fn longest(table: &[WindowsSection], section: &str) -> Option<usize> {
+    let matching = table.iter().enumerate().filter(|(_, row)| section.starts_with(row.prefix));
+    matching.max_by_key(|(_, row)| row.prefix.len()).map(|(position, _)| position)
 }
 
 const fn row(
@@ -127,7 +132,7 @@ static SECTIONS: [WindowsSection; 16] = [
 
 #[cfg(test)]
 mod tests {
-    use super::WindowsSection;
+    use super::{WindowsSection, longest, row};
     use crate::kinds::ProgramKind;
 
     #[test]
@@ -145,6 +150,12 @@ mod tests {
         assert_eq!(found("cgroup/connect"), None);
         assert_eq!(found("kprobe/x"), None);
         assert_eq!(found(""), None);
+        // No name in the table starts another; extensions may add some that do.
+        let row = |prefix| row(prefix, ProgramKind::WINDOWS_XDP, None, None, None);
+        let nested = [row("a"), row("a/b/c"), row("a/b")];
+        assert_eq!(longest(&nested, "a/b/x"), Some(2));
+        assert_eq!(longest(&nested, "a/b/c"), Some(1));
+        assert_eq!(longest(&nested, "ax"), Some(0));
     }
 
     #[test]

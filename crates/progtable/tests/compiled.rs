@@ -10,7 +10,7 @@
 )]
 
 use ebpf_progtable::{
-    InfoKind, Instruction, MapKind, ObjectFile, Options, Program, ProgramKind, ReferenceTarget,
+    Frozen, InfoKind, Instruction, MapKind, ObjectFile, Options, Program, ProgramKind, ReferenceTarget,
     RelocateErrorKind, SlotTarget,
 };
 
@@ -231,6 +231,20 @@ fn initial_values_name_their_targets() {
     assert_eq!(values(VALUES), expected);
     assert_eq!(values(VALUES_BIG_ENDIAN), expected);
     assert_eq!(values(MAPS), [], "maps of these sorts that hold nothing");
+}
+
+#[test]
+fn maps_are_chosen_until_the_table_is_frozen() {
+    let file: ObjectFile = ObjectFile::open(MAPS).unwrap();
+    let map = &file.maps()[0];
+    assert!(map.autocreate());
+    map.set_autocreate(false).unwrap();
+    file.set_autocreate(&file.maps()[1], false).unwrap();
+    file.freeze().unwrap();
+    assert_eq!(map.set_autocreate(true), Err(Frozen), "also if the map is asked alone");
+    assert_eq!(file.set_autocreate(map, true), Err(Frozen));
+    let created: Vec<_> = file.maps().iter().map(|map| map.autocreate()).collect();
+    assert_eq!(created[..3], [false, false, true]);
 }
 
 #[test]
