@@ -14,6 +14,15 @@ pub(crate) enum Figures {
         #[arg(long)]
         write: bool,
     },
+    /// Loading k of 64 programs into the kernel, beside libbpf; fails where a goal is missed (root, clang, libelf and zlib)
+    Load {
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<String>,
+    },
     /// Speed beside the peers; fails where a goal is missed (the kernel's ring needs root, clang, libelf and zlib)
     Ring {
         /// Only rows whose names contain this
@@ -31,6 +40,7 @@ pub(crate) enum Figures {
 pub(crate) fn run(figures: &Figures) -> Result<Outcome, Failure> {
     match figures {
         Figures::Instructions { write } => instructions(*write),
+        Figures::Load { quick, json } => load(*quick, json.as_deref()),
         Figures::Ring { filter, quick, json } => ring(filter.as_deref(), *quick, json.as_deref()),
     }
 }
@@ -53,6 +63,21 @@ pub(crate) fn instructions(write: bool) -> Result<Outcome, Failure> {
         .or("make the step cheaper, or take its price into the table and say why: cargo xtask bench instructions --write")
         .run()?;
     Ok(Outcome::Shown("no step of the ring takes more instructions than the table says".to_owned()))
+}
+
+fn load(quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+    needs("bench load", "root, clang, libelf and zlib");
+    if let Some(missing) = kernel::missing() {
+        return Ok(Outcome::Skipped(missing));
+    }
+    let mut arguments = vec!["--", "load"];
+    arguments.extend(quick.then_some("--quick"));
+    arguments.extend(json.iter().flat_map(|file| ["--json", file]));
+    bench(&["--features", "kernel"])
+        .arguments(&arguments)
+        .or("a goal is missed: run it again when the machine is quiet, then look for the reason")
+        .run()?;
+    Ok(Outcome::Shown("every goal is reached".to_owned()))
 }
 
 fn ring(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {

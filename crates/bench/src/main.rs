@@ -41,6 +41,15 @@ enum Arguments {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Loading k of 64 programs into the kernel, beside libbpf
+    Load {
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Instructions per step, beside the committed table
     Instructions {
         /// Replace the table
@@ -54,6 +63,7 @@ fn main() -> ExitCode {
         Arguments::Ring { filter, quick, json } => {
             ring(filter.as_deref().unwrap_or_default(), if quick { 11 } else { 41 }, json)
         }
+        Arguments::Load { quick, json } => load(if quick { 5 } else { 31 }, json),
         Arguments::Instructions { write } => instructions::run(write),
     };
     match reached {
@@ -79,6 +89,22 @@ fn ring(filter: &str, turns: usize, json: Option<PathBuf>) -> Result<bool, Strin
     process::run_one(&mut report, turns, filter);
     process::run_many(&mut report, turns, filter);
     floor::run(&mut report, turns);
+    settle(&report, json)
+}
+
+fn load(turns: usize, json: Option<PathBuf>) -> Result<bool, String> {
+    println!("medians of {turns} turns");
+    let mut report = Report::default();
+    #[cfg(feature = "kernel")]
+    kernel::load::run(&mut report, turns);
+    #[cfg(not(feature = "kernel"))]
+    report.skip(
+        "loading: built without the feature `kernel`, which needs libelf and zlib with headers".to_owned(),
+    );
+    settle(&report, json)
+}
+
+fn settle(report: &Report, json: Option<PathBuf>) -> Result<bool, String> {
     let reached = report.settle();
     if let Some(file) = json {
         let text = format!("{:#}\n", report.json());

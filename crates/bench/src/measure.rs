@@ -81,6 +81,12 @@ impl Series {
         1e3 / median(self.nanoseconds.clone())
     }
 
+    /// What a turn took.
+    #[cfg(feature = "kernel")]
+    pub(crate) fn nanoseconds(&self) -> f64 {
+        median(self.nanoseconds.clone())
+    }
+
     /// How many times as fast as `peer` this one is: the median of the ratios turn by turn.
     pub(crate) fn against(&self, peer: &Self) -> f64 {
         let ratio = |(own, peer): (&f64, &f64)| peer / own;
