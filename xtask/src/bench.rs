@@ -26,6 +26,15 @@ pub(crate) enum Figures {
         #[arg(long, value_name = "FILE")]
         json: Option<String>,
     },
+    /// Loading k of 64 programs into the kernel, beside libbpf; fails where a goal is missed (root, clang, libelf and zlib)
+    Load {
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<String>,
+    },
     /// The ring's speed beside the peers; fails where a goal is missed (the kernel's ring needs root, clang, libelf and zlib)
     Ring {
         /// Only rows whose names contain this
@@ -44,6 +53,7 @@ pub(crate) fn run(figures: &Figures) -> Result<Outcome, Failure> {
     match figures {
         Figures::Instructions { write } => instructions(*write),
         Figures::Open { filter, quick, json } => open(filter.as_deref(), *quick, json.as_deref()),
+        Figures::Load { quick, json } => load(*quick, json.as_deref()),
         Figures::Ring { filter, quick, json } => ring(filter.as_deref(), *quick, json.as_deref()),
     }
 }
@@ -74,6 +84,11 @@ fn open(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome
     // What valgrind runs is a binary of its own, which `run` does not build.
     Step::cargo(&["build", "--profile", "bench", "-p", "ebpf-bench", "--bins"]).arguments(features).run()?;
     figures("open", features, filter, quick, json)
+}
+
+fn load(quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+    needs("bench load", "root, clang, libelf and zlib");
+    figures("load", peers("loading into the kernel")?, None, quick, json)
 }
 
 fn ring(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {

@@ -53,6 +53,15 @@ enum Arguments {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Loading k of 64 programs into the kernel, beside libbpf
+    Load {
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Instructions per step, beside the committed table
     Instructions {
         /// Replace the table
@@ -70,6 +79,7 @@ fn main() -> ExitCode {
         Arguments::Ring { filter, quick, json } => {
             figures(json, turns(quick), |report, turns| ring(report, turns, &filter.unwrap_or_default()))
         }
+        Arguments::Load { quick, json } => figures(json, if quick { 5 } else { 31 }, load),
         Arguments::Instructions { write } => instructions::run(write),
     };
     match reached {
@@ -97,6 +107,19 @@ fn figures(
         std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     Ok(reached)
+}
+
+fn load(report: &mut Report, turns: usize) {
+    #[cfg(feature = "kernel")]
+    kernel::load::run(report, turns);
+    #[cfg(not(feature = "kernel"))]
+    {
+        let _ = turns;
+        report.skip(
+            "loading: built without the feature `kernel`, which needs libelf and zlib with headers"
+                .to_owned(),
+        );
+    }
 }
 
 fn ring(report: &mut Report, turns: usize, filter: &str) {

@@ -86,6 +86,12 @@ impl Series {
         median(self.nanoseconds.clone()) / 1e3
     }
 
+    /// What a turn took.
+    #[cfg(feature = "kernel")]
+    pub(crate) fn nanoseconds(&self) -> f64 {
+        median(self.nanoseconds.clone())
+    }
+
     /// How many times as fast as `peer` this one is: the median of the ratios turn by turn.
     pub(crate) fn against(&self, peer: &Self) -> f64 {
         let ratio = |(own, peer): (&f64, &f64)| peer / own;

@@ -320,6 +320,13 @@ impl AsFd for LinuxMap {
     }
 }
 
+/// For those who go on by themselves.
+impl From<LinuxMap> for OwnedFd {
+    fn from(map: LinuxMap) -> Self {
+        map.descriptor
+    }
+}
+
 impl fmt::Debug for LinuxMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LinuxMap")

@@ -7,6 +7,7 @@ use std::ptr::{NonNull, null_mut};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use crate::error::Error;
 use crate::sys::{Errno, admit};
 
 /// Pages of a kernel object mapped into this process, shared with the kernel, unmapped when dropped.
@@ -21,7 +22,15 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Maps `length` bytes of `file` from `offset` on.
+    /// Maps `length` bytes of a kernel object from `offset` on: a ring, an event, an array made with `BPF_F_MMAPABLE`.
+    ///
+    /// # Errors
+    /// What mmap(2) says.
+    pub fn new(object: BorrowedFd<'_>, offset: usize, length: usize, writable: bool) -> Result<Self, Error> {
+        Self::map(object, offset, length, writable)
+            .map_err(|errno| Error::new("mmap", errno).of(format_args!("{length} bytes at {offset}")))
+    }
+
     pub(crate) fn map(
         file: BorrowedFd<'_>,
         offset: usize,

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use ebpf_loader::{Instruction, ProgramKind, ProgramSpec};
+use ebpf_loader::{ProgramKind, ProgramSpec};
+use zerocopy::IntoBytes;
 
 use crate::btf::Btf;
 use crate::callbacks::{RECORD, functions};
@@ -90,7 +91,6 @@ impl LinuxProgram {
         };
         let license = CString::new(spec.license)
             .map_err(|_| refused(Errno::INVAL).hint("the licence has a zero in it"))?;
-        let bytes: Vec<u8> = spec.instructions.iter().copied().flat_map(Instruction::to_bytes).collect();
         let functions = functions(spec.name, spec.instructions);
         let types = functions.as_ref().map(|functions| Btf::load(&functions.types)).transpose()?;
         let load = Load {
@@ -103,7 +103,7 @@ impl LinuxProgram {
                 func_info_size: if functions.is_some() { RECORD } else { 0 },
                 ..Default::default()
             },
-            instructions: &bytes,
+            instructions: spec.instructions.as_bytes(),
             license: &license,
             functions: functions.as_ref().map_or(&[], |functions| &functions.records),
         };

@@ -1,8 +1,9 @@
-//! Draining a full ring of the running kernel, beside libbpf and aya.
+//! Draining a full ring of the running kernel, beside libbpf and aya; in `load`, loading programs.
 //!
 //! A BPF program fills the ring once for each pattern. A turn sets `consumer_pos` back to where it stood then, so that all contenders read the same
 //! records at the same addresses of physical memory, each through a mapping of its own.
 
+pub(crate) mod load;
 mod ours;
 mod peers;
 mod ring;

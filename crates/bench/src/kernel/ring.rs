@@ -35,7 +35,7 @@ struct Fill {
 impl KernelRing {
     /// Compiles and loads the program.
     pub(super) fn load() -> Result<Self, String> {
-        let object = compile()?;
+        let object = compile("fill")?;
         // SAFETY: a callback that prints nothing; libbpf keeps no other state here.
         unsafe { sys::libbpf_set_print(None) };
         // SAFETY: the object's bytes are readable for the call, after which libbpf needs them no more.
@@ -134,10 +134,10 @@ fn map_pages(map: i32, offset: u64, length: usize, protection: ProtFlags) -> Res
     NonNull::new(pages.cast()).ok_or_else(|| "mapping the ring gives no address".to_owned())
 }
 
-/// Compiles the program of `programs/fill.bpf.c` and gives the object.
-fn compile() -> Result<Vec<u8>, String> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/fill.bpf.c");
-    let object = std::env::temp_dir().join(format!("ebpf-bench-{}.bpf.o", std::process::id()));
+/// Compiles `programs/NAME.bpf.c` and gives the object.
+pub(super) fn compile(name: &str) -> Result<Vec<u8>, String> {
+    let source = format!("{}/programs/{name}.bpf.c", env!("CARGO_MANIFEST_DIR"));
+    let object = std::env::temp_dir().join(format!("ebpf-bench-{name}-{}.bpf.o", std::process::id()));
     let flags =
         ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-ffreestanding", "-nostdinc", "-Wall", "-Werror", "-c"];
     let status = Command::new("clang").args(flags).arg(source).arg("-o").arg(&object).status();
