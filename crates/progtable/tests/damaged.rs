@@ -9,7 +9,7 @@
     reason = "a panic is how a test fails"
 )]
 
-use ebpf_progtable::{Instruction, ObjectFile, Options};
+use ebpf_progtable::{Instruction, ObjectFile, OpenError, Options};
 use proptest::prelude::*;
 
 const OBJECTS: [&[u8]; 5] = [
@@ -22,7 +22,9 @@ const OBJECTS: [&[u8]; 5] = [
 
 /// Opens the bytes and asks for everything there is; how many programs could be linked.
 fn exercise(data: &[u8]) -> usize {
-    let Ok(file) = ObjectFile::<16, 16>::open_named("damaged.o", data) else { return 0 };
+    let opened = ObjectFile::<16, 16>::open_named("damaged.o", data);
+    opens_alike_in_place(data, &opened);
+    let Ok(file) = opened else { return 0 };
     let mut buffer = [Instruction::default(); 128];
     let mut linked = 0;
     for program in file.programs().chain(file.subprograms()) {
@@ -45,6 +47,22 @@ fn exercise(data: &[u8]) -> usize {
         }
     }
     linked
+}
+
+/// A place that held another object ends up with the same table, or with none.
+fn opens_alike_in_place(data: &[u8], opened: &Result<ObjectFile<'_, 16, 16>, OpenError>) {
+    let mut options = Options::default();
+    options.name = "damaged.o";
+    let mut place = ObjectFile::<16, 16>::open(OBJECTS[1]).unwrap();
+    let outcome = ObjectFile::open_into(&mut place, data, &options);
+    match opened {
+        Ok(file) => assert_eq!((outcome, format!("{place:?}")), (Ok(()), format!("{file:?}"))),
+        Err(error) => {
+            assert_eq!(outcome.as_ref(), Err(error));
+            assert!(place.subprograms().next().is_none() && place.maps().is_empty());
+            assert!(place.programs().next().is_none());
+        }
+    }
 }
 
 #[test]
