@@ -10,7 +10,8 @@
 )]
 
 use ebpf_progtable::{
-    Extern, InfoKind, Instruction, KconfigValue, KernelObject, ObjectFile, Options, Program, Resolver,
+    Extern, InfoKind, Instruction, KconfigValue, KernelObject, ObjectFile, OpenError, Options, Program,
+    Resolver,
 };
 use proptest::prelude::*;
 
@@ -51,7 +52,9 @@ impl Resolver for Everything {
 
 /// Opens the bytes and asks for everything there is; how many programs could be linked.
 fn exercise(data: &[u8]) -> usize {
-    let Ok(file) = ObjectFile::<16, 16>::open_named("damaged.o", data) else { return 0 };
+    let opened = ObjectFile::<16, 16>::open_named("damaged.o", data);
+    opens_alike_in_place(data, &opened);
+    let Ok(file) = opened else { return 0 };
     let mut buffer = [Instruction::default(); 128];
     let mut linked = 0;
     for program in file.programs().chain(file.subprograms()) {
@@ -109,6 +112,22 @@ fn asked_everything<'data>(
     match file.relocate_with(program, |_| 3, &mut everything, buffer) {
         Ok(code) => assert_eq!(code.len(), layout.len()),
         Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// A place that held another object ends up with the same table, or with none.
+fn opens_alike_in_place(data: &[u8], opened: &Result<ObjectFile<'_, 16, 16>, OpenError>) {
+    let mut options = Options::default();
+    options.name = "damaged.o";
+    let mut place = ObjectFile::<16, 16>::open(OBJECTS[1]).unwrap();
+    let outcome = ObjectFile::open_into(&mut place, data, &options);
+    match opened {
+        Ok(file) => assert_eq!((outcome, format!("{place:?}")), (Ok(()), format!("{file:?}"))),
+        Err(error) => {
+            assert_eq!(outcome.as_ref(), Err(error));
+            assert!(place.subprograms().next().is_none() && place.maps().is_empty());
+            assert!(place.programs().next().is_none());
+        }
     }
 }
 
