@@ -192,11 +192,20 @@ impl Program {
     ///
     /// The kernel's error and what the verifier says.
     pub fn load(instructions: &[Instruction]) -> Result<Self, String> {
-        match Self::try_load(instructions, &mut []) {
+        Self::load_as(sys::BPF_PROG_TYPE_SYSCALL, sys::BPF_F_SLEEPABLE, instructions)
+    }
+
+    /// The same for a program of another type, with `flags` as for `BPF_PROG_LOAD`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error and what the verifier says.
+    pub fn load_as(kind: u32, flags: u32, instructions: &[Instruction]) -> Result<Self, String> {
+        match Self::try_load(kind, flags, instructions, &mut []) {
             Ok(program) => Ok(program),
             Err(error) => {
                 let mut log = vec![0u8; 1 << 20];
-                let _ = Self::try_load(instructions, &mut log);
+                let _ = Self::try_load(kind, flags, instructions, &mut log);
                 let log = String::from_utf8_lossy(&log).into_owned();
                 let log = log.trim_end_matches('\0');
                 // What it stumbled over stands at the end.
@@ -206,10 +215,10 @@ impl Program {
         }
     }
 
-    fn try_load(instructions: &[Instruction], log: &mut [u8]) -> Result<Self, Errno> {
+    fn try_load(kind: u32, flags: u32, instructions: &[Instruction], log: &mut [u8]) -> Result<Self, Errno> {
         let mut options = sys::bpf_prog_load_opts {
             sz: size_of::<sys::bpf_prog_load_opts>() as sys::size_t,
-            prog_flags: sys::BPF_F_SLEEPABLE,
+            prog_flags: flags,
             ..Default::default()
         };
         if !log.is_empty() {
@@ -220,7 +229,7 @@ impl Program {
         // SAFETY: an instruction is eight bytes, as the kernel's; name, licence, instructions, options and log outlive the call.
         let fd = unsafe {
             sys::bpf_prog_load(
-                sys::BPF_PROG_TYPE_SYSCALL,
+                kind,
                 c"test".as_ptr(),
                 c"GPL".as_ptr(),
                 instructions.as_ptr().cast(),
@@ -238,6 +247,25 @@ impl Program {
     /// The kernel's.
     pub fn run(&self, context: &mut [u8]) -> Result<u32, Errno> {
         run(self.0.as_fd(), context)
+    }
+
+    /// Runs a `raw_tracepoint` program once on CPU number `cpu`, with these arguments, and gives what it returned.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENXIO` when that CPU is not online.
+    pub fn run_on(&self, cpu: u32, arguments: &[u64]) -> Result<u32, Errno> {
+        let mut options = sys::bpf_test_run_opts {
+            sz: size_of::<sys::bpf_test_run_opts>() as sys::size_t,
+            ctx_in: arguments.as_ptr().cast::<c_void>(),
+            ctx_size_in: u32::try_from(size_of_val(arguments)).map_err(|_| Errno(EINVAL))?,
+            flags: sys::BPF_F_TEST_RUN_ON_CPU,
+            cpu,
+            ..Default::default()
+        };
+        // SAFETY: `options` and the arguments in it are valid during the call, and long as they say.
+        let status = unsafe { sys::bpf_prog_test_run_opts(self.0.as_raw_fd(), &raw mut options) };
+        if status < 0 { Err(Errno(status.saturating_neg())) } else { Ok(options.retval) }
     }
 }
 
