@@ -28,11 +28,18 @@ pub(crate) fn loom(package: Option<&str>, preemptions: u32) -> Result<Outcome, F
 
 /// Packages with models, which are unit tests in a module `models` that exists under `--cfg loom`, and in one of
 /// the same name in `tests/downstream.rs`, which shows how others model themselves with the package.
-const MODELLED: [Modelled; 1] = [Modelled {
-    package: "ebpf-ringbuf",
-    variable: "EBPF_RINGBUF_MUTANT",
-    orders: "crates/ringbuf/src/order.rs",
-}];
+const MODELLED: [Modelled; 2] = [
+    Modelled {
+        package: "ebpf-ringbuf",
+        variable: "EBPF_RINGBUF_MUTANT",
+        orders: "crates/ringbuf/src/order.rs",
+    },
+    Modelled {
+        package: "ebpf-perfbuf",
+        variable: "EBPF_PERFBUF_MUTANT",
+        orders: "crates/perfbuf/src/order.rs",
+    },
+];
 
 /// The packages to go over: all with models, or the one named, with or without `ebpf-`.
 pub(crate) fn modelled(package: Option<&str>) -> Result<Vec<&'static Modelled>, Failure> {

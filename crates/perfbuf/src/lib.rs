@@ -100,6 +100,8 @@ mod mapped;
 pub mod memory;
 #[cfg(loom)]
 pub mod model;
+#[cfg(all(test, loom))]
+mod models;
 mod order;
 pub mod page;
 mod plain;
