@@ -1,4 +1,4 @@
-//! The ring's goals in figures.
+//! The rings' goals in figures.
 
 use clap::Subcommand;
 
@@ -13,6 +13,17 @@ pub(crate) enum Figures {
         /// Replace the table
         #[arg(long)]
         write: bool,
+    },
+    /// Speed of draining the kernel's perf rings beside libbpf; fails where a goal is missed (needs root, clang, libelf and zlib)
+    Perf {
+        /// Only rows whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<String>,
     },
     /// Speed beside the peers; fails where a goal is missed (the kernel's ring needs root, clang, libelf and zlib)
     Ring {
@@ -31,6 +42,7 @@ pub(crate) enum Figures {
 pub(crate) fn run(figures: &Figures) -> Result<Outcome, Failure> {
     match figures {
         Figures::Instructions { write } => instructions(*write),
+        Figures::Perf { filter, quick, json } => perf(filter.as_deref(), *quick, json.as_deref()),
         Figures::Ring { filter, quick, json } => ring(filter.as_deref(), *quick, json.as_deref()),
     }
 }
@@ -65,7 +77,25 @@ fn ring(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome
             &[]
         }
     };
-    let mut arguments = vec!["--", "ring"];
+    figures("ring", features, filter, quick, json)
+}
+
+fn perf(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+    needs("bench perf", "root, clang, libelf and zlib; CPUs that nobody else uses");
+    if let Some(missing) = kernel::missing() {
+        return Ok(Outcome::Skipped(missing));
+    }
+    figures("perf", &["--features", "kernel"], filter, quick, json)
+}
+
+fn figures(
+    which: &str,
+    features: &[&str],
+    filter: Option<&str>,
+    quick: bool,
+    json: Option<&str>,
+) -> Result<Outcome, Failure> {
+    let mut arguments = vec!["--", which];
     arguments.extend(filter);
     arguments.extend(quick.then_some("--quick"));
     arguments.extend(json.iter().flat_map(|file| ["--json", file]));

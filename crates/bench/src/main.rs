@@ -1,4 +1,4 @@
-//! The goals of the ring in figures, beside the peers.
+//! The goals of the rings in figures, beside the peers.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -16,6 +16,8 @@ mod instructions;
 #[cfg(feature = "kernel")]
 mod kernel;
 mod measure;
+#[cfg(feature = "kernel")]
+mod perf;
 mod process;
 mod report;
 
@@ -26,12 +28,23 @@ use clap::Parser;
 
 use report::Report;
 
-/// Figures of the ring; fails where a goal is missed.
+/// Figures of the rings; fails where a goal is missed.
 #[derive(Parser)]
 #[command(name = "ebpf-bench")]
 enum Arguments {
     /// Speed beside the peers
     Ring {
+        /// Only rows whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// The kernel's perf rings: speed beside libbpf
+    Perf {
         /// Only rows whose names contain this
         filter: Option<String>,
         /// Fewer turns: for a look, not for a verdict
@@ -53,6 +66,9 @@ fn main() -> ExitCode {
     let reached = match Arguments::parse() {
         Arguments::Ring { filter, quick, json } => {
             ring(filter.as_deref().unwrap_or_default(), if quick { 11 } else { 41 }, json)
+        }
+        Arguments::Perf { filter, quick, json } => {
+            perf(filter.as_deref().unwrap_or_default(), if quick { 11 } else { 41 }, json)
         }
         Arguments::Instructions { write } => instructions::run(write),
     };
@@ -79,6 +95,22 @@ fn ring(filter: &str, turns: usize, json: Option<PathBuf>) -> Result<bool, Strin
     process::run_one(&mut report, turns, filter);
     process::run_many(&mut report, turns, filter);
     floor::run(&mut report, turns);
+    settle(&report, json)
+}
+
+fn perf(filter: &str, turns: usize, json: Option<PathBuf>) -> Result<bool, String> {
+    println!("{} CPUs, medians of {turns} turns", measure::cpus());
+    let mut report = Report::default();
+    #[cfg(feature = "kernel")]
+    perf::run(&mut report, turns, filter);
+    #[cfg(not(feature = "kernel"))]
+    report.skip(format!(
+        "the kernel's perf rings (`{filter}`): built without the feature `kernel`, which needs libelf and zlib with headers"
+    ));
+    settle(&report, json)
+}
+
+fn settle(report: &Report, json: Option<PathBuf>) -> Result<bool, String> {
     let reached = report.settle();
     if let Some(file) = json {
         let text = format!("{:#}\n", report.json());

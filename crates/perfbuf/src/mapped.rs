@@ -205,6 +205,13 @@ impl Memory for Mapped<'_> {
 impl Contiguous for Mapped<'_> {
     #[inline(always)]
     fn slices<'a>(&'a self, extent: &'a Extent) -> (&'a [u8], &'a [u8]) {
+        let offset = self.geometry.offset(extent.position());
+        if extent.is_whole() || extent.length() <= self.geometry.size().wrapping_sub(offset) {
+            // SAFETY: an offset is below the size.
+            let start = unsafe { self.data.add(offset) };
+            // SAFETY: inside the data area by what was just compared, or by what the reader compared for many records at once; otherwise as below.
+            return (unsafe { slice::from_raw_parts(start.as_ptr(), extent.length()) }, &[]);
+        }
         let [(first, first_len), (second, second_len)] = self.parts(extent.position(), extent.length());
         // SAFETY: `parts` stays inside the data area, which is initialised because it is mapped memory; the writer leaves it alone until `data_tail`
         // passes it, which it does not while the extent is borrowed.

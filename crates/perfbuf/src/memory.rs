@@ -103,12 +103,19 @@ impl Claim {
 pub struct Extent {
     position: usize,
     length: usize,
+    is_whole: bool,
 }
 
 impl Extent {
     #[inline(always)]
     pub(crate) const fn new(position: usize, length: usize) -> Self {
-        Self { position, length }
+        Self { position, length, is_whole: false }
+    }
+
+    /// Bytes of which whoever makes this knows that they do not go over the end of the data.
+    #[inline(always)]
+    pub(crate) const fn whole(position: usize, length: usize) -> Self {
+        Self { position, length, is_whole: true }
     }
 
     /// Where they begin.
@@ -123,5 +130,12 @@ impl Extent {
     #[must_use]
     pub const fn length(&self) -> usize {
         self.length
+    }
+
+    /// Is it known already that they do not go over the end of the data?
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.is_whole
     }
 }

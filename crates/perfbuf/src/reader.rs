@@ -9,8 +9,8 @@
 //!   store data_tail, once
 //! ```
 //!
-//! The loop guesses that the next record's first twelve bytes equal this one's; a comparison takes the place of a chain of loads each of which waits for the one
-//! before. See `Guess` for when it does.
+//! Where records look alike, the loop guesses that the next one's first twelve bytes equal this one's (or those of the one before): a comparison takes the
+//! place of a chain of loads each of which waits for the one before. See `Guess` for when it does. Where they do not, memory is fetched ahead blindly.
 
 use core::fmt;
 use core::ops::ControlFlow;
@@ -148,26 +148,36 @@ impl<M: Memory> Reader<M> {
         let mut drained = Drained::nothing(Stopped::Empty);
         let mut guess = Guess::default();
         drained.stopped = loop {
-            let left = head.wrapping_sub(self.position);
-            if left == 0 {
-                break Stopped::Empty;
-            }
-            if drained.records() >= limit {
-                break Stopped::Limit;
-            }
-            if guess.is_certain() {
-                match self.follow(&guess, left, limit, &mut drained, &mut each) {
-                    Followed::Asked => break Stopped::Asked,
-                    Followed::Wrong { records } => guess.was_wrong(records),
-                    // The next record is another one, or there is none, or no more are wanted.
-                    Followed::Room => guess.forget(),
+            let wanted = limit.saturating_sub(drained.records());
+            let walked = match guess.pause() {
+                0 => self.walk::<true>(head, wanted.min(LOOKS), &mut guess, &mut drained, &mut each),
+                pause => self.walk::<false>(head, wanted.min(pause), &mut guess, &mut drained, &mut each),
+            };
+            match walked {
+                Walked::Asked => break Stopped::Asked,
+                Walked::Certain => {
+                    let before = drained.samples;
+                    let followed = match guess.next() {
+                        [one, same] if one.is_like(same) == 1 => {
+                            self.follow([one], head, limit, &mut drained, &mut each)
+                        }
+                        both => self.follow(both, head, limit, &mut drained, &mut each),
+                    };
+                    match followed {
+                        Followed::Asked => break Stopped::Asked,
+                        Followed::Wrong => guess.was_wrong(drained.samples.wrapping_sub(before)),
+                        // A record over the end of the data, or the last: one step takes it.
+                        Followed::Room => {}
+                    }
                 }
-                continue;
-            }
-            match self.step(left, &mut guess, &mut drained, &mut each) {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => break Stopped::Asked,
-                Err(corrupt) => break Stopped::Corrupt(corrupt),
+                Walked::End if self.position == head => break Stopped::Empty,
+                Walked::End if drained.records() >= limit => break Stopped::Limit,
+                Walked::End => guess.turn(),
+                Walked::Special => match self.special(head, &mut drained, &mut each) {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) => break Stopped::Asked,
+                    Err(corrupt) => break Stopped::Corrupt(corrupt),
+                },
             }
         };
         self.release();
@@ -177,19 +187,71 @@ impl<M: Memory> Reader<M> {
         drained
     }
 
-    /// Reads one record.
+    /// Reads samples one by one, until it is certain what the next one looks like or the next is none.
     #[inline(always)]
-    fn step(
+    fn walk<const LOOKING: bool>(
         &mut self,
-        left: usize,
+        head: usize,
+        wanted: usize,
         guess: &mut Guess,
+        drained: &mut Drained,
+        each: &mut impl FnMut(Event<'_, M>) -> ControlFlow<()>,
+    ) -> Walked {
+        // In registers: each of these is part of a chain from record to record.
+        let mut position = self.position;
+        let (mut samples, mut bytes): (usize, usize) = (0, 0);
+        let walked = loop {
+            let left = head.wrapping_sub(position);
+            if left == 0 || samples == wanted {
+                break Walked::End;
+            }
+            // A head and a position that are multiples of eight leave room for a header.
+            let record = Extent::new(position, HEADER_SIZE);
+            let word = self.memory.header(&record);
+            let header = Header::from_word(word);
+            let size = usize::from(header.size());
+            // Longer than a header and at most what is left, in one comparison.
+            let fits = size.wrapping_sub(HEADER_SIZE + 1) < left.wrapping_sub(HEADER_SIZE);
+            if header.kind() != RECORD_SAMPLE || !fits | !size.is_multiple_of(HEADER_SIZE) {
+                break Walked::Special;
+            }
+            let raw = self.memory.raw_size(&Extent::new(position, size));
+            if raw as usize > size.wrapping_sub(field::RAW) {
+                break Walked::Special;
+            }
+            if left > CACHED {
+                self.fetch_after(position);
+            }
+            let payload = Extent::new(position.wrapping_add(field::RAW), raw as usize);
+            position = position.wrapping_add(size);
+            samples = samples.wrapping_add(1);
+            bytes = bytes.wrapping_add(raw as usize);
+            if LOOKING {
+                guess.note(First { word, raw });
+            }
+            if each(Event::Sample(Sample::new(&self.memory, payload))).is_break() {
+                break Walked::Asked;
+            }
+            if LOOKING && guess.is_certain() {
+                break Walked::Certain;
+            }
+        };
+        self.position = position;
+        drained.samples = drained.samples.wrapping_add(samples);
+        drained.bytes = drained.bytes.wrapping_add(bytes);
+        walked
+    }
+
+    /// Reads one record that is not a sample as it should be.
+    fn special(
+        &mut self,
+        head: usize,
         drained: &mut Drained,
         each: &mut impl FnMut(Event<'_, M>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Corrupt> {
         let position = self.position;
-        // A head and a tail that are multiples of eight leave room for a header.
-        let word = self.memory.header(&Extent::new(position, HEADER_SIZE));
-        let header = Header::from_word(word);
+        let left = head.wrapping_sub(position);
+        let header = Header::from_word(self.memory.header(&Extent::new(position, HEADER_SIZE)));
         let size = usize::from(header.size());
         if size < HEADER_SIZE || size > left || !size.is_multiple_of(HEADER_SIZE) {
             return Err(Corrupt::Size { position, header, available: left });
@@ -199,18 +261,10 @@ impl<M: Memory> Reader<M> {
         Ok(match header.kind() {
             RECORD_SAMPLE if size > HEADER_SIZE => {
                 drained.samples = drained.samples.wrapping_add(1);
-                let raw = self.memory.raw_size(&record);
                 let room = size.wrapping_sub(field::RAW);
-                if raw as usize > room {
-                    let beginning = Extent::new(position.wrapping_add(field::RAW), room);
-                    drained.bytes = drained.bytes.wrapping_add(room);
-                    each(Event::Truncated { sample: Sample::new(&self.memory, beginning), raw_size: raw })
-                } else {
-                    guess.note(word, raw);
-                    let payload = Extent::new(position.wrapping_add(field::RAW), raw as usize);
-                    drained.bytes = drained.bytes.wrapping_add(raw as usize);
-                    each(Event::Sample(Sample::new(&self.memory, payload)))
-                }
+                drained.bytes = drained.bytes.wrapping_add(room);
+                let sample = Sample::new(&self.memory, Extent::new(position.wrapping_add(field::RAW), room));
+                each(Event::Truncated { sample, raw_size: self.memory.raw_size(&record) })
             }
             RECORD_LOST if size >= LOST_SIZE => {
                 let mut body = [0; LOST_SIZE - HEADER_SIZE];
@@ -228,46 +282,78 @@ impl<M: Memory> Reader<M> {
         })
     }
 
-    /// Reads on as long as records begin with the bytes guessed.
+    /// Has some memory fetched, further on. There is more than [`CACHED`] to read, so that is not beyond the head.
     #[inline(always)]
-    fn follow(
+    fn fetch_after(&self, position: usize) {
+        let from = position.wrapping_add(FETCH_AHEAD);
+        // As many as a record takes in the middle: a loop over its size would be mispredicted for every other one.
+        for line in [0, LINE, 2 * LINE, 3 * LINE] {
+            self.memory.prefetch(from.wrapping_add(line));
+        }
+    }
+
+    /// Reads on as long as records begin, in turn, with the bytes guessed.
+    #[inline(always)]
+    fn follow<const N: usize>(
         &mut self,
-        guess: &Guess,
-        left: usize,
+        expected: [First; N],
+        head: usize,
         limit: usize,
         drained: &mut Drained,
         each: &mut impl FnMut(Event<'_, M>) -> ControlFlow<()>,
     ) -> Followed {
-        let (word, raw) = (guess.word, guess.raw);
-        let size = usize::from(Header::from_word(word).size());
-        let most = left.checked_div(size).unwrap_or(0).min(limit.wrapping_sub(drained.records()));
+        let geometry = self.memory.geometry();
+        let left = head.wrapping_sub(self.position);
+        let sizes = expected.map(|first| usize::from(Header::from_word(first.word).size()));
+        let round = sizes.iter().fold(0, |sum: usize, size| sum.wrapping_add(*size));
+        let in_rounds = |bytes: usize| bytes.checked_div(round).unwrap_or(0);
+        let wanted = limit.saturating_sub(drained.records()).checked_div(N).unwrap_or(0);
+        let mut rounds = in_rounds(left).min(wanted);
         // Never fetch beyond the head: the writer would have to fetch those lines back.
-        let ahead = AHEAD.checked_div(size).unwrap_or(1).max(1).wrapping_mul(size);
-        let far = left.saturating_sub(ahead).checked_div(size).unwrap_or(0);
-        let mut position = self.position;
-        let mut records: usize = 0;
-        let mut ended = Followed::Room;
-        while records != most {
-            let record = Extent::new(position, size);
-            if self.memory.header(&record) != word || self.memory.raw_size(&record) != raw {
-                ended = Followed::Wrong { records };
-                break;
+        let ahead = in_rounds(AHEAD).max(1).wrapping_mul(round);
+        let mut far = in_rounds(left.saturating_sub(ahead));
+        loop {
+            // Of these none goes over the end of the data, and no distance goes over the head.
+            let before_end = in_rounds(geometry.size().wrapping_sub(geometry.offset(self.position)));
+            let (count, ahead) = match far {
+                0 => (rounds.min(before_end), 0),
+                far => (rounds.min(before_end).min(far), ahead),
+            };
+            if count == 0 {
+                return Followed::Room;
             }
-            if records < far {
-                self.memory.prefetch(position.wrapping_add(ahead));
+            let mut position = self.position;
+            let mut followed: usize = 0;
+            let mut part: usize = 0;
+            let mut ended = None;
+            'run: while followed != count {
+                for (index, (first, size)) in expected.iter().zip(sizes).enumerate() {
+                    let record = Extent::whole(position, size);
+                    if self.memory.header(&record) != first.word || self.memory.raw_size(&record) != first.raw
+                    {
+                        part = index;
+                        ended = Some(Followed::Wrong);
+                        break 'run;
+                    }
+                    self.memory.prefetch(position.wrapping_add(ahead));
+                    let payload = Extent::whole(position.wrapping_add(field::RAW), first.raw as usize);
+                    position = position.wrapping_add(size);
+                    if each(Event::Sample(Sample::new(&self.memory, payload))).is_break() {
+                        part = index.wrapping_add(1);
+                        ended = Some(Followed::Asked);
+                        break 'run;
+                    }
+                }
+                followed = followed.wrapping_add(1);
             }
-            let payload = Extent::new(position.wrapping_add(field::RAW), raw as usize);
-            position = position.wrapping_add(size);
-            records = records.wrapping_add(1);
-            if each(Event::Sample(Sample::new(&self.memory, payload))).is_break() {
-                ended = Followed::Asked;
-                break;
+            self.position = position;
+            drained.count(&expected, followed, part);
+            if let Some(ended) = ended {
+                return ended;
             }
+            rounds = rounds.wrapping_sub(count);
+            far = far.saturating_sub(count);
         }
-        self.position = position;
-        drained.samples = drained.samples.wrapping_add(records);
-        drained.bytes = drained.bytes.wrapping_add(records.wrapping_mul(raw as usize));
-        ended
     }
 
     /// Where the head stands, if that can be.
@@ -293,66 +379,129 @@ impl<M: Memory> Reader<M> {
     }
 }
 
-/// How far ahead of its position a drain has memory fetched, if that much is there.
-const AHEAD: usize = 4096;
+/// How far ahead of its position a drain has memory fetched, if that much is there: two pages, so that translations are looked up in time too.
+const AHEAD: usize = 16384;
+
+/// With more unread data than this, records are fetched before it is known where they begin.
+const CACHED: usize = 1 << 14;
+/// How far ahead that is done.
+const FETCH_AHEAD: usize = 1024;
+const LINE: usize = 64;
 
 /// A place in a ring, up to which it can be drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(usize);
 
+/// How a walk ended.
+enum Walked {
+    /// The callback asked to stop.
+    Asked,
+    /// The next record can be guessed.
+    Certain,
+    /// Everything is read, or the limit is reached.
+    End,
+    /// The next record is no sample, or none that is as it should be.
+    Special,
+}
+
 /// How following a guess ended.
 enum Followed {
     /// The callback asked to stop.
     Asked,
-    /// As far as there was room for whole records.
+    /// As far as there was room for whole rounds.
     Room,
-    /// A record was another one, after that many.
-    Wrong { records: usize },
+    /// A record was another one.
+    Wrong,
 }
 
-/// The first twelve bytes that the next record is expected to have, and whether expecting them pays.
-///
-/// A wrong guess costs a mispredicted branch, a right one saves most of a step; so a guess needs a run of equal records first, and after a
-/// short run the next guess needs a longer one.
-struct Guess {
+/// The first twelve bytes of a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct First {
     word: u64,
     raw: u32,
-    /// How many in a row began with these.
-    same: u32,
-    /// How many it takes.
-    enough: u32,
 }
 
-const ENOUGH: u32 = 4;
-const MOST: u32 = 64;
-/// A run that pays for the wrong guess at its end.
-const LONG: usize = 16;
-
-impl Default for Guess {
-    fn default() -> Self {
-        Self { word: 0, raw: 0, same: 0, enough: ENOUGH }
+impl First {
+    /// 1 if it is the same, else 0.
+    #[inline(always)]
+    fn is_like(self, other: Self) -> u32 {
+        let differs = (self.word ^ other.word) | u64::from(self.raw ^ other.raw);
+        u32::from(differs == 0)
     }
 }
 
+/// What the next records are expected to begin with, and whether expecting it pays.
+///
+/// A wrong guess costs a mispredicted branch, a right one saves most of a step; so a guess needs a run of equal records first (or of two kinds in turn), and after a
+/// short run the next guess waits for longer.
+#[derive(Default)]
+struct Guess {
+    /// The last sample, and the one before it.
+    last: [First; 2],
+    /// How many in a row began as the one before.
+    same: u32,
+    /// How many in a row began as the one two before.
+    alternating: u32,
+    /// Samples not to look at now.
+    pause: usize,
+    /// How many that will be when looking leads to nothing again.
+    penalty: usize,
+}
+
+/// How many in a row it takes to guess.
+const ENOUGH: u32 = 4;
+/// How many samples to look at before it is given up for a while.
+const LOOKS: usize = 32;
+/// The shortest and the longest such while: among records of random sizes looking, and a wrong guess, costs next to nothing then.
+const LEAST: usize = 16;
+const MOST: usize = 1024;
+/// A run that pays for the wrong guess at its end.
+const LONG: usize = 16;
+
 impl Guess {
     #[inline(always)]
-    fn note(&mut self, word: u64, raw: u32) {
-        self.same = if word == self.word && raw == self.raw { self.same.wrapping_add(1) } else { 0 };
-        (self.word, self.raw) = (word, raw);
+    fn note(&mut self, first: First) {
+        // Without a branch: among records of random sizes it would be mispredicted.
+        let [last, before] = self.last.map(|known| first.is_like(known));
+        self.same = self.same.wrapping_add(1).wrapping_mul(last);
+        self.alternating = self.alternating.wrapping_add(1).wrapping_mul(before);
+        self.last = [first, self.last[0]];
     }
 
     #[inline(always)]
     fn is_certain(&self) -> bool {
-        self.same >= self.enough
+        self.same.max(self.alternating) >= ENOUGH
     }
 
-    fn forget(&mut self) {
-        self.same = 0;
+    /// The next two, if they are certain.
+    #[inline(always)]
+    fn next(&self) -> [First; 2] {
+        if self.same >= ENOUGH { [self.last[0]; 2] } else { [self.last[1], self.last[0]] }
+    }
+
+    #[inline(always)]
+    fn pause(&self) -> usize {
+        self.pause
+    }
+
+    /// Looked for long enough, or paused for long enough.
+    fn turn(&mut self) {
+        (self.same, self.alternating) = (0, 0);
+        if self.pause == 0 {
+            self.penalty = self.penalty.wrapping_mul(2).clamp(LEAST, MOST);
+            self.pause = self.penalty;
+        } else {
+            self.pause = 0;
+        }
     }
 
     fn was_wrong(&mut self, records: usize) {
-        self.same = 0;
-        self.enough = if records >= LONG { ENOUGH } else { self.enough.wrapping_mul(2).min(MOST) };
+        if records >= LONG {
+            (self.same, self.alternating) = (0, 0);
+            self.penalty = 0;
+        } else {
+            self.turn();
+        }
     }
 }
 
@@ -378,6 +527,16 @@ pub struct Drained {
 impl Drained {
     pub(crate) const fn nothing(stopped: Stopped) -> Self {
         Self { samples: 0, bytes: 0, lost: 0, lost_records: 0, other: 0, stopped }
+    }
+
+    /// Counts `rounds` of these samples, and `part` samples of one round more. Outside of the loop over them: every register counts there.
+    #[inline(always)]
+    fn count<const N: usize>(&mut self, round: &[First; N], rounds: usize, part: usize) {
+        let sum =
+            |part: &[First]| part.iter().fold(0, |sum: usize, first| sum.wrapping_add(first.raw as usize));
+        self.samples = self.samples.wrapping_add(rounds.wrapping_mul(N)).wrapping_add(part);
+        self.bytes = self.bytes.wrapping_add(rounds.wrapping_mul(sum(round)));
+        self.bytes = self.bytes.wrapping_add(sum(round.get(..part).unwrap_or_default()));
     }
 
     /// Records of any kind.
