@@ -255,11 +255,24 @@ impl Program {
     ///
     /// The kernel's; `ENXIO` when that CPU is not online.
     pub fn run_on(&self, cpu: u32, arguments: &[u64]) -> Result<u32, Errno> {
+        self.run_raw(sys::BPF_F_TEST_RUN_ON_CPU, cpu, arguments)
+    }
+
+    /// The same on whichever CPU the caller is running.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn run_here(&self, arguments: &[u64]) -> Result<u32, Errno> {
+        self.run_raw(0, 0, arguments)
+    }
+
+    fn run_raw(&self, flags: u32, cpu: u32, arguments: &[u64]) -> Result<u32, Errno> {
         let mut options = sys::bpf_test_run_opts {
             sz: size_of::<sys::bpf_test_run_opts>() as sys::size_t,
             ctx_in: arguments.as_ptr().cast::<c_void>(),
             ctx_size_in: u32::try_from(size_of_val(arguments)).map_err(|_| Errno(EINVAL))?,
-            flags: sys::BPF_F_TEST_RUN_ON_CPU,
+            flags,
             cpu,
             ..Default::default()
         };

@@ -3,15 +3,16 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ebpf_perfbuf::{Direction, Mapped, WakeupPolicy, page::field};
+use ebpf_perfbuf::page::field;
+use ebpf_perfbuf::{CpuReader, Direction, GeometryError, Mapped, PerCpu, Reader, WakeupPolicy};
 use ebpf_progtable::Instruction;
 use libbpf_sys as sys;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mm::ProtFlags;
 
-use crate::bpf::{Pages, Program, SharedBytes, create_map};
+use crate::bpf::{Pages, Program, SharedBytes, create_map, not_possible};
 use crate::libbpf::Errno;
 
 /// A perf event of the kind that programs write to (`PERF_COUNT_SW_BPF_OUTPUT`), on one CPU, with its ring mapped.
@@ -282,7 +283,17 @@ impl Emitter {
         self.emit_to(cpu, CURRENT_CPU, payload)
     }
 
-    /// The same to the event at any place, or with any other flags.
+    /// The same on whichever CPU the calling thread is running, as most programs that are attached to something.
+    ///
+    /// # Errors
+    ///
+    /// When the program could not be run.
+    pub fn emit_here(&mut self, payload: &[u8]) -> Result<i32, Errno> {
+        self.payload.pages_mut().write(0, payload);
+        Ok(self.program.run_here(&[payload.len() as u64, CURRENT_CPU])?.cast_signed())
+    }
+
+    /// The same as [`emit`](Self::emit) to the event at any place, or with any other flags.
     ///
     /// # Errors
     ///
@@ -296,6 +307,86 @@ impl Emitter {
         let answer = self.program.run_on(cpu, &[payload.len() as u64, flags])?;
         Ok(answer.cast_signed())
     }
+}
+
+/// The rings of some CPUs, and what writes to them.
+#[derive(Debug)]
+pub struct Session {
+    events: Vec<PerfEvent>,
+    /// To write with.
+    pub emitter: Emitter,
+    start: Instant,
+}
+
+/// The readers of a [`Session`].
+pub type Set<'s> = PerCpu<Mapped<'s>, Vec<CpuReader<Mapped<'s>>>>;
+
+impl Session {
+    /// A ring of `size` bytes for each CPU that the calling thread may use; a note where the kernel allows none.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, if rights are not the reason or `CI` is set.
+    pub fn open(size: usize, policy: WakeupPolicy, direction: Direction) -> Result<Option<Self>, String> {
+        let cpus = crate::pin::allowed().map_err(|error| error.to_string())?;
+        let cpus = cpus.into_iter().filter_map(|cpu| u32::try_from(cpu).ok());
+        let events = match cpus.map(|cpu| PerfEvent::open(cpu, size, policy, direction)).collect() {
+            Ok(events) => events,
+            Err(error) => return not_possible("perf events cannot be opened here", error).map(|()| None),
+        };
+        let session = Self { events, emitter: Emitter::new(1024)?, start: Instant::now() };
+        session
+            .events
+            .iter()
+            .try_for_each(|event| session.emitter.set(event))
+            .map_err(|error| error.to_string())?;
+        Ok(Some(session))
+    }
+
+    /// The events, by CPU.
+    #[must_use]
+    pub fn events(&self) -> &[PerfEvent] {
+        &self.events
+    }
+
+    /// The CPUs.
+    #[must_use]
+    pub fn cpus(&self) -> Vec<u32> {
+        self.events.iter().map(PerfEvent::cpu).collect()
+    }
+
+    /// Both at once: the readers, and what writes.
+    ///
+    /// # Errors
+    ///
+    /// When the rings are written backward.
+    pub fn split(&mut self) -> Result<(Set<'_>, &[PerfEvent], &mut Emitter), String> {
+        let readers =
+            self.events.iter().map(|event| Ok(CpuReader::new(event.cpu, Reader::new(event.side())?)));
+        let readers: Result<Vec<_>, GeometryError> = readers.collect();
+        let set =
+            PerCpu::new(readers.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+        Ok((set, &self.events, &mut self.emitter))
+    }
+
+    /// Nanoseconds since the session was opened: the clock of its deadlines.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// CPUs whose rings poll(2) says are ready, after waiting for one at most so long. The answers are consumed.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn ready(events: &[PerfEvent], limit: Duration) -> io::Result<Vec<u32>> {
+    let limit = rustix::time::Timespec::try_from(limit).map_err(io::Error::other)?;
+    let mut fds: Vec<_> = events.iter().map(|event| PollFd::new(&event.descriptor, PollFlags::IN)).collect();
+    poll(&mut fds, Some(&limit))?;
+    let ready = fds.iter().zip(events).filter(|(fd, _)| fd.revents().contains(PollFlags::IN));
+    Ok(ready.map(|(_, event)| event.cpu).collect())
 }
 
 /// Runs `bpf_perf_event_output(ctx, array, args[1], payload, args[0])` and returns what it says.
