@@ -30,6 +30,8 @@
 //! | test | question |
 //! |---|---|
 //! | `tests/perf_bytes.rs` | the same bytes, refusals, losses and wakeups after every call, for any sequence of calls? |
+//! | `tests/perf_wakeup.rs` | does the hang of events that are spread over CPUs come when it should, and does every remedy work? |
+//! | `tests/perf_scenarios.rs` | what other projects ask of their readers; [`scenarios`] says which is which, for both kinds of rings |
 //!
 //! `EBPF_CONFORMANCE_LOG=1` lets libbpf's own messages through. What a test needs and does not find (packages, rights)
 //! is printed as `skipped: …`; with `CI` set, a missing package is a failure.
@@ -52,3 +54,4 @@ pub mod pin;
 pub mod ring_program;
 #[cfg(target_os = "linux")]
 pub mod rows;
+pub mod scenarios;
