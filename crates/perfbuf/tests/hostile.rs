@@ -37,7 +37,9 @@ fn drain(ring: &mut Raw) -> (Vec<String>, Stopped) {
 
 #[test]
 fn sizes_that_cannot_be_are_errors_that_name_the_record() {
-    for (size, available) in [(0u16, 64), (1, 64), (7, 64), (12, 64), (72, 64), (0xffff, 64), (0xfff8, 256)] {
+    for (size, available) in
+        [(0u16, 64), (1, 64), (7, 64), (12, 64), (20, 64), (72, 64), (0xffff, 64), (0xfff8, 256)]
+    {
         let mut ring = Raw::new(256, Direction::Forward);
         let header = Header::new(RECORD_SAMPLE, 0, size);
         ring.put_record(16, header, &4u32.to_ne_bytes());

@@ -47,6 +47,11 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
     prop::collection::vec(call, 1..40)
 }
 
+/// Do the two parts begin with these bytes, padding following?
+fn begins_with((first, second): (&[u8], &[u8]), payload: &[u8]) -> bool {
+    first.iter().chain(second).take(payload.len()).eq(payload)
+}
+
 /// What a queue says is in the ring.
 #[derive(Debug, PartialEq)]
 enum Item {
@@ -101,6 +106,7 @@ proptest! {
                                 sample.raw_len() == raw_size(payload.len())
                                     && sample.possible_lengths().contains(&payload.len())
                                     && sample.exact(payload.len()).unwrap().is_bytes(payload)
+                                    && begins_with(sample.slices(), payload)
                             }
                             _ => false,
                         };
