@@ -26,6 +26,17 @@ pub(crate) enum Figures {
         #[arg(long, value_name = "FILE")]
         json: Option<String>,
     },
+    /// Draining the kernel's perf rings beside libbpf; fails where a goal is missed (root, clang, libelf and zlib)
+    Perf {
+        /// Only rows whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<String>,
+    },
     /// Loading k of 64 programs into the kernel, beside libbpf; fails where a goal is missed (root, clang, libelf and zlib)
     Load {
         /// Fewer turns: for a look, not for a verdict
@@ -54,6 +65,7 @@ pub(crate) fn run(figures: &Figures) -> Result<Outcome, Failure> {
         Figures::Instructions { write } => instructions(*write),
         Figures::Open { filter, quick, json } => open(filter.as_deref(), *quick, json.as_deref()),
         Figures::Load { quick, json } => load(*quick, json.as_deref()),
+        Figures::Perf { filter, quick, json } => perf(filter.as_deref(), *quick, json.as_deref()),
         Figures::Ring { filter, quick, json } => ring(filter.as_deref(), *quick, json.as_deref()),
     }
 }
@@ -106,6 +118,11 @@ fn peers(what: &str) -> Result<&'static [&'static str], Failure> {
             Ok(&[])
         }
     }
+}
+
+fn perf(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+    needs("bench perf", "root, clang, libelf and zlib; CPUs that nobody else uses");
+    figures("perf", peers("the kernel's perf rings")?, filter, quick, json)
 }
 
 fn figures(

@@ -32,7 +32,12 @@ pub(crate) fn loom(package: Option<&str>, preemptions: u32) -> Result<Outcome, F
 
 /// Packages with models, which are unit tests in a module `models` that exists under `--cfg loom`, and in one of
 /// the same name in `tests/downstream.rs`, which shows how others model themselves with the package.
-const MODELLED: [Modelled; 2] = [
+const MODELLED: [Modelled; 3] = [
+    Modelled {
+        package: "ebpf-perfbuf",
+        variable: "EBPF_PERFBUF_MUTANT",
+        orders: "crates/perfbuf/src/order.rs",
+    },
     Modelled {
         package: "ebpf-progtable",
         variable: "EBPF_PROGTABLE_MUTANT",

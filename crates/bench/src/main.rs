@@ -17,6 +17,8 @@ mod instructions;
 mod kernel;
 mod measure;
 mod open;
+#[cfg(feature = "kernel")]
+mod perf;
 mod process;
 mod report;
 
@@ -62,6 +64,17 @@ enum Arguments {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// The kernel's perf rings: speed beside libbpf
+    Perf {
+        /// Only rows whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Instructions per step, beside the committed table
     Instructions {
         /// Replace the table
@@ -80,6 +93,9 @@ fn main() -> ExitCode {
             figures(json, turns(quick), |report, turns| ring(report, turns, &filter.unwrap_or_default()))
         }
         Arguments::Load { quick, json } => figures(json, if quick { 5 } else { 31 }, load),
+        Arguments::Perf { filter, quick, json } => {
+            figures(json, turns(quick), |report, turns| perf(report, turns, &filter.unwrap_or_default()))
+        }
         Arguments::Instructions { write } => instructions::run(write),
     };
     match reached {
@@ -119,6 +135,18 @@ fn load(report: &mut Report, turns: usize) {
             "loading: built without the feature `kernel`, which needs libelf and zlib with headers"
                 .to_owned(),
         );
+    }
+}
+
+fn perf(report: &mut Report, turns: usize, filter: &str) {
+    #[cfg(feature = "kernel")]
+    perf::run(report, turns, filter);
+    #[cfg(not(feature = "kernel"))]
+    {
+        let _ = turns;
+        report.skip(format!(
+            "the kernel's perf rings (`{filter}`): built without the feature `kernel`, which needs libelf and zlib with headers"
+        ));
     }
 }
 

@@ -27,6 +27,14 @@
 //! | `tests/ring_user.rs` | does the kernel drain our user ring, and do we drain as the kernel does, errors included? |
 //! | `tests/ring_overwrite.rs` | the same for rings that overwrite (Linux 6.19) |
 //!
+//! So it is for perf rings ([`perf`]), which a program fills on a CPU of choice:
+//!
+//! | test | question |
+//! |---|---|
+//! | `tests/perf_bytes.rs` | the same bytes, refusals, losses and wakeups after every call, for any sequence of calls? |
+//! | `tests/perf_wakeup.rs` | does the hang of events that are spread over CPUs come when it should, and does every remedy work? |
+//! | `tests/perf_scenarios.rs` | what other projects ask of their readers; [`scenarios`] says which is which, for both kinds of rings |
+//!
 //! `EBPF_CONFORMANCE_LOG=1` lets libbpf's own messages through. What a test needs and does not find (packages, rights)
 //! is printed as `skipped: …`; with `CI` set, a missing package is a failure.
 
@@ -43,6 +51,11 @@ pub mod libbpf;
 #[cfg(target_os = "linux")]
 pub mod pause;
 #[cfg(target_os = "linux")]
+pub mod perf;
+#[cfg(target_os = "linux")]
+pub mod pin;
+#[cfg(target_os = "linux")]
 pub mod ring_program;
 #[cfg(target_os = "linux")]
 pub mod rows;
+pub mod scenarios;
