@@ -83,9 +83,9 @@ enum Verb {
         #[arg(long, value_name = "N", default_value_t = 2)]
         preemptions: u32,
     },
-    /// Weaken one memory ordering after the other: some concurrency model must notice each
+    /// Weaken one memory ordering, or leave out one step, after the other: some concurrency model must notice each
     Mutants {
-        /// Package whose orderings to weaken; all that have models, if none is given
+        /// Package whose orderings and steps to go over; all that have models, if none is given
         package: Option<String>,
     },
     /// Rebuild the BPF programs of crates/cli/programs and compare them with the committed objects (needs clang)
