@@ -51,7 +51,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// The ring's goals in figures: speed beside its peers, instructions per step
+    /// The goals in figures: speed beside the peers, instructions per step, transactions of the filter engine
     Bench {
         #[command(subcommand)]
         figures: bench::Figures,

@@ -1,4 +1,4 @@
-//! The goals of the ring in figures, beside the peers.
+//! The project's goals in figures, beside the peers.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -12,12 +12,14 @@
 )]
 
 mod floor;
+mod idle;
 mod instructions;
 #[cfg(feature = "kernel")]
 mod kernel;
 mod measure;
 mod process;
 mod report;
+mod wfp;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +28,7 @@ use clap::Parser;
 
 use report::Report;
 
-/// Figures of the ring; fails where a goal is missed.
+/// Figures; fails where a goal is missed.
 #[derive(Parser)]
 #[command(name = "ebpf-bench")]
 enum Arguments {
@@ -34,6 +36,15 @@ enum Arguments {
     Ring {
         /// Only rows whose names contain this
         filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Transactions of the filter engine: how many a second, how long they wait, what the serializer costs
+    Wfp {
         /// Fewer turns: for a look, not for a verdict
         #[arg(long)]
         quick: bool,
@@ -54,6 +65,7 @@ fn main() -> ExitCode {
         Arguments::Ring { filter, quick, json } => {
             ring(filter.as_deref().unwrap_or_default(), if quick { 11 } else { 41 }, json)
         }
+        Arguments::Wfp { quick, json } => wfp(if quick { 11 } else { 41 }, json),
         Arguments::Instructions { write } => instructions::run(write),
     };
     match reached {
@@ -79,6 +91,17 @@ fn ring(filter: &str, turns: usize, json: Option<PathBuf>) -> Result<bool, Strin
     process::run_one(&mut report, turns, filter);
     process::run_many(&mut report, turns, filter);
     floor::run(&mut report, turns);
+    settle(&report, json)
+}
+
+fn wfp(turns: usize, json: Option<PathBuf>) -> Result<bool, String> {
+    println!("{} CPUs, medians of {turns} turns", measure::cpus());
+    let mut report = Report::default();
+    wfp::run(&mut report, turns);
+    settle(&report, json)
+}
+
+fn settle(report: &Report, json: Option<PathBuf>) -> Result<bool, String> {
     let reached = report.settle();
     if let Some(file) = json {
         let text = format!("{:#}\n", report.json());

@@ -3,16 +3,17 @@
 //! ```console
 //! $ ebpf-blocks inspect OBJECT…
 //! $ ebpf-blocks run OBJECT [--only NAME…] [--skip NAME…] [--repeat N]
+//! $ ebpf-blocks wfp stress [--strategy NAME] [--threads N] [--seconds S] [--restart]
 //! ```
 //!
-//! Both print aligned tables for people, or with `--json` one JSON object per line for programs. Messages about what went
+//! All print aligned tables for people, or with `--json` one JSON object per line for programs. Messages about what went
 //! wrong go to standard error, one line each; with `--json` they are also part of the output, so that a
 //! program that reads only the output misses nothing.
 //!
 //! | exit status | meaning |
 //! |---|---|
 //! | 0 | all well; also when the reader of the output went away early (`… \| head`) |
-//! | 1 | something failed: a file that is no object, a program that cannot be loaded or that faults |
+//! | 1 | something failed: a file that is no object, a program that cannot be loaded or that faults, a stress run that is not clean |
 //! | 2 | wrong usage: unknown options, or a program's name that the object does not have |
 //!
 //! # Not an API
@@ -28,13 +29,14 @@ mod progress;
 mod run;
 mod source;
 mod table;
+mod wfp;
 
 use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Arguments, Verb};
+use args::{Arguments, Verb, Wfp};
 
 pub use console::{Console, Status};
 pub use inspect::inspect_object;
@@ -52,12 +54,14 @@ pub fn main() -> ExitCode {
     let json = match &arguments.verb {
         Verb::Inspect(inspect) => inspect.json,
         Verb::Run(run) => run.json,
+        Verb::Wfp(Wfp::Stress(stress)) => stress.json,
     };
     let stdout = io::stdout().lock();
     let mut console = Console::of_process(stdout, json);
     let result = match &arguments.verb {
         Verb::Inspect(inspect) => inspect::inspect(inspect, &mut console),
         Verb::Run(run) => run::run(run, &mut console),
+        Verb::Wfp(Wfp::Stress(stress)) => wfp::stress(stress, &mut console),
     };
     let result = result.and_then(|status| console.flush().map(|()| status));
     match result {
