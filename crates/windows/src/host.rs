@@ -79,7 +79,7 @@ impl Host for StdHost {
 
     fn thread(&self) -> u64 {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        thread_local! {
+        std::thread_local! {
             // Numbers are all that has to differ.
             static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
         }

@@ -2,10 +2,10 @@
 //!
 //! * [`Wfp`] over [`UserMode`]: `fwpuclnt.dll`, for services and tools.
 //! * [`Wfp`] over `KernelMode` (feature `kernel`): the same calls of `fwpkclnt.sys`, for drivers.
-//! * [`StdHost`]: the clock, the sleep and the wait of a process with `std`, on any system.
+//! * `StdHost` (feature `std`): the clock, the sleep and the wait of a process with `std`, on any system.
 //!
 //! ```no_run
-//! # #[cfg(windows)] {
+//! # #[cfg(all(windows, feature = "std"))] {
 //! use ebpf_windows::{Id, Object, StdHost, UserMode, Wfp};
 //! use wfp_txn::{Access, Config, OperationError, Serialized, Strategy};
 //! # let (sublayer, filter) = (Default::default(), Default::default());
@@ -30,13 +30,19 @@
 //!
 //! # In a driver
 //!
-//! All calls demand `PASSIVE_LEVEL`.
+//! All calls demand `PASSIVE_LEVEL`. `examples/driver.rs` attaches and detaches a pair of filters, `examples/firewall.rs` is a service that does.
+#![no_std]
 #![cfg_attr(not(windows), forbid(unsafe_code))]
 
+#[cfg(feature = "std")]
+extern crate std;
+
+#[cfg(feature = "std")]
 mod host;
 #[cfg(windows)]
 mod wfp;
 
+#[cfg(feature = "std")]
 pub use host::{Bell, StdHost};
 #[cfg(all(windows, feature = "kernel"))]
 pub use wfp::kernel::KernelMode;
