@@ -13,6 +13,7 @@ mod mutants;
 mod programs;
 mod step;
 mod test;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Verb::Mutants { package } => mutants::run(package.as_deref()),
         Verb::Programs { write } => programs::run(write),
         Verb::Test => test::run(),
+        Verb::Windows => windows::run(),
     };
     match result.and_then(Outcome::settle) {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,7 +58,7 @@ enum Verb {
         #[command(subcommand)]
         figures: bench::Figures,
     },
-    /// Everything that must hold before a change is taken: fmt, clippy, docs, test, programs, kernel, fuzz
+    /// Everything that must hold before a change is taken: fmt, clippy, docs, test, programs, kernel, windows, mutants, fuzz
     Ci {
         /// Stages to leave out (because they have just been run)
         #[arg(long, value_name = "STAGE", num_args = 1.., value_delimiter = ',')]
@@ -96,4 +98,6 @@ enum Verb {
     },
     /// Everything that needs nothing but cargo: unit, integration and doc tests, bounded concurrency models
     Test,
+    /// The Windows parts, without Windows: the compiler for its target, and one executable under Wine
+    Windows,
 }
