@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::step::{Failure, Outcome, Step, in_ci, needs};
-use crate::{bench, fuzz, kernel, mutants, programs, test};
+use crate::{bench, fuzz, kernel, mutants, programs, test, windows};
 
 /// A stage of `cargo xtask ci`, in the order in which they run: cheap ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,13 +15,17 @@ pub(crate) enum Stage {
     Programs,
     Kernel,
     Instructions,
+    Windows,
     Mutants,
     Fuzz,
 }
 
 /// `cargo xtask ci`.
 pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
-    needs("ci", "rustfmt, clippy, clang, valgrind, the headers of libelf and zlib, nightly with cargo-fuzz");
+    needs(
+        "ci",
+        "rustfmt, clippy, clang, valgrind, the headers of libelf and zlib, mingw-w64 and wine, nightly with cargo-fuzz",
+    );
     let mut left_out = Vec::new();
     for stage in Stage::value_variants() {
         let name = format!("{stage:?}").to_lowercase();
@@ -38,6 +42,7 @@ pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
             Stage::Programs => programs::run(false),
             Stage::Kernel => kernel::run(),
             Stage::Instructions => bench::instructions(false),
+            Stage::Windows => windows::run(),
             Stage::Mutants => mutants::run(None),
             Stage::Fuzz => fuzz::run(None, seconds),
         }?

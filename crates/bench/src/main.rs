@@ -12,6 +12,7 @@
 )]
 
 mod floor;
+mod idle;
 mod instructions;
 #[cfg(feature = "kernel")]
 mod kernel;
@@ -21,6 +22,7 @@ mod open;
 mod perf;
 mod process;
 mod report;
+mod wfp;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +66,15 @@ enum Arguments {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Transactions of the filter engine: how many a second, how long they wait, what the serializer costs
+    Wfp {
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// The kernel's perf rings: speed beside libbpf
     Perf {
         /// Only rows whose names contain this
@@ -96,6 +107,7 @@ fn main() -> ExitCode {
         Arguments::Perf { filter, quick, json } => {
             figures(json, turns(quick), |report, turns| perf(report, turns, &filter.unwrap_or_default()))
         }
+        Arguments::Wfp { quick, json } => figures(json, turns(quick), wfp::run),
         Arguments::Instructions { write } => instructions::run(write),
     };
     match reached {

@@ -23,6 +23,9 @@ pub(crate) enum Verb {
     Inspect(Inspect),
     /// Load an object, run its programs, print every record that comes out of its rings
     Run(Run),
+    /// Transactions of the Windows Filtering Platform, on a model of its engine
+    #[command(subcommand)]
+    Wfp(Wfp),
 }
 
 /// What programs are loaded onto.
@@ -90,6 +93,64 @@ pub(crate) struct Run {
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Wfp {
+    /// Threads load, attach, invoke, detach and unload IPv4 and IPv6 connection programs; fails if anything fails or is left behind
+    Stress(WfpStress),
+}
+
+#[derive(Args)]
+pub(crate) struct WfpStress {
+    /// How threads share the engine
+    #[arg(long, value_enum, default_value_t = WfpStrategy::Serialized)]
+    pub(crate) strategy: WfpStrategy,
+    /// Threads, every other one with the IPv6 program; the number of CPUs, but at least two, if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) threads: Option<u64>,
+    /// How long to run
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    pub(crate) seconds: u64,
+    /// Milliseconds that a program stays attached
+    #[arg(long, value_name = "MS", default_value_t = 10)]
+    pub(crate) attach_detach_delay: u64,
+    /// Restart the engine again and again
+    #[arg(long)]
+    pub(crate) restart: bool,
+    /// Milliseconds between restarts; ten times the attach-detach delay if not given, and at least twice that delay
+    #[arg(long, value_name = "MS")]
+    pub(crate) restart_delay: Option<u64>,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How threads share the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WfpStrategy {
+    /// One handle for all, and nothing else: fails
+    Shared,
+    /// One session, first come, first served
+    Serialized,
+    /// A pool of four sessions
+    Sessions,
+    /// One session; whoever waits joins the transaction of those before
+    Grouped,
+    /// One handle for all; whoever finds another's transaction in it tries again
+    Retry,
+}
+
+impl WfpStrategy {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Serialized => "serialized",
+            Self::Sessions => "sessions",
+            Self::Grouped => "grouped",
+            Self::Retry => "retry",
+        }
+    }
 }
 
 #[cfg(test)]
