@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::step::{Failure, Outcome, Step, in_ci, needs};
-use crate::{fuzz, kernel, mutants, programs, test, windows};
+use crate::{bench, fuzz, kernel, mutants, programs, test, windows};
 
 /// A stage of `cargo xtask ci`, in the order in which they run: cheap ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,6 +14,7 @@ pub(crate) enum Stage {
     Test,
     Programs,
     Kernel,
+    Instructions,
     Windows,
     Mutants,
     Fuzz,
@@ -23,7 +24,7 @@ pub(crate) enum Stage {
 pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
     needs(
         "ci",
-        "rustfmt, clippy, clang, the headers of libelf and zlib, mingw-w64 and wine, nightly with cargo-fuzz",
+        "rustfmt, clippy, clang, valgrind, the headers of libelf and zlib, mingw-w64 and wine, nightly with cargo-fuzz",
     );
     let mut left_out = Vec::new();
     for stage in Stage::value_variants() {
@@ -40,6 +41,7 @@ pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
             Stage::Test => test::run(),
             Stage::Programs => programs::run(false),
             Stage::Kernel => kernel::run(),
+            Stage::Instructions => bench::instructions(false),
             Stage::Windows => windows::run(),
             Stage::Mutants => mutants::run(None),
             Stage::Fuzz => fuzz::run(None, seconds),

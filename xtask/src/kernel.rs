@@ -1,10 +1,16 @@
-//! Our answers beside libbpf's.
+//! What needs the running kernel: the platform on it, and our answers beside libbpf's and its own.
 
 use crate::step::{Failure, Outcome, Step, exists, needs};
 
 /// `cargo xtask kernel`.
 pub(crate) fn run() -> Result<Outcome, Failure> {
-    needs("kernel", "libelf and zlib with their headers, pkg-config, make; real objects from xdp-tools");
+    needs(
+        "kernel",
+        "root; libelf and zlib with their headers, pkg-config, make; real objects from xdp-tools",
+    );
+    Step::cargo(&["test", "-p", "ebpf-linux"])
+        .or("the error names the call, the program or map and the error number; `ebpf-blocks doctor` says what this machine allows")
+        .run()?;
     if let Some(missing) = missing() {
         return Ok(Outcome::Skipped(missing));
     }
@@ -12,7 +18,7 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
         .or("the test names the object and the field in which the two answers differ")
         .run()?;
     Ok(Outcome::Shown(
-        "our tables of programs and maps equal libbpf's, and our rings those of the kernel that runs here"
+        "maps, programs, links and rings work on the kernel that runs here; our tables of programs and maps equal libbpf's, and our rings the kernel's"
             .to_owned(),
     ))
 }

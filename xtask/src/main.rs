@@ -53,7 +53,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// The goals in figures: speed beside the peers, instructions per step, transactions of the filter engine
+    /// The goals in figures: speed beside the peers, instructions per step
     Bench {
         #[command(subcommand)]
         figures: bench::Figures,
@@ -75,7 +75,7 @@ enum Verb {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Compare our answers with libbpf's (needs the headers of libelf and zlib)
+    /// Run the platform on the kernel, compare our answers with libbpf's (needs root, the headers of libelf and zlib)
     Kernel,
     /// Explore the concurrency models further than `test` does
     Loom {

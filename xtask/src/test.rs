@@ -11,6 +11,10 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
     Step::cargo(&["test", "--workspace", "--all-features", "--exclude", "ebpf-conformance"])
         .or("run the failing test alone: cargo test -p PACKAGE NAME")
         .run()?;
+    // What is said of the stack holds for optimised code.
+    Step::cargo(&["test", "--release", "-p", "ebpf-progtable", "--test", "stack"])
+        .or("opening an object takes more stack than its documentation says")
+        .run()?;
     let models = models(None, None)?;
     Ok(Outcome::Shown(format!(
         "unit, integration and documentation tests pass; {models} concurrency models hold, each within its own bound of preemptions"
@@ -28,7 +32,21 @@ pub(crate) fn loom(package: Option<&str>, preemptions: u32) -> Result<Outcome, F
 
 /// Packages with models, which are tests in a module `models` that exists under `--cfg loom`, and in one of
 /// the same name in `tests/downstream.rs`, which shows how others model themselves with the package.
-const MODELLED: [Modelled; 2] = [
+const MODELLED: [Modelled; 4] = [
+    Modelled {
+        package: "ebpf-perfbuf",
+        variable: "EBPF_PERFBUF_MUTANT",
+        sites: "crates/perfbuf/src/order.rs",
+        target: &["--lib"],
+        others: &["--test", "downstream"],
+    },
+    Modelled {
+        package: "ebpf-progtable",
+        variable: "EBPF_PROGTABLE_MUTANT",
+        sites: "crates/progtable/src/order.rs",
+        target: &["--lib"],
+        others: &["--test", "downstream"],
+    },
     Modelled {
         package: "ebpf-ringbuf",
         variable: "EBPF_RINGBUF_MUTANT",

@@ -1,8 +1,9 @@
-//! The tool `ebpf-blocks`: what an eBPF object file holds, and what its programs do, on any machine and without privileges.
+//! The tool `ebpf-blocks`: what an eBPF object file holds, and what its programs do, on any machine and without privileges, or on the kernel.
 //!
 //! ```console
-//! $ ebpf-blocks inspect OBJECT…
-//! $ ebpf-blocks run OBJECT [--only NAME…] [--skip NAME…] [--repeat N]
+//! $ ebpf-blocks inspect [--cost] [--table linux|windows] OBJECT…
+//! $ ebpf-blocks run OBJECT [--platform vm|linux] [--only NAME…] [--skip NAME…] [--repeat N]
+//! $ ebpf-blocks doctor
 //! $ ebpf-blocks wfp stress [--strategy NAME] [--threads N] [--seconds S] [--restart]
 //! ```
 //!
@@ -13,8 +14,8 @@
 //! | exit status | meaning |
 //! |---|---|
 //! | 0 | all well; also when the reader of the output went away early (`… \| head`) |
-//! | 1 | something failed: a file that is no object, a program that cannot be loaded or that faults, a stress run that is not clean |
-//! | 2 | wrong usage: unknown options, or a program's name that the object does not have |
+//! | 1 | something failed: a file that is no object, a program that cannot be loaded or that faults, a stress run that is not clean; `doctor`: programs cannot be loaded and run on this kernel |
+//! | 2 | wrong usage: unknown options, or a program's name that the object does not have, a platform that this system is not |
 //!
 //! # Not an API
 //!
@@ -24,6 +25,8 @@
 mod args;
 mod bytes;
 mod console;
+mod cost;
+mod doctor;
 mod inspect;
 mod progress;
 mod run;
@@ -37,6 +40,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Arguments, Verb, Wfp};
+
+pub use args::PlatformName;
 
 pub use console::{Console, Status};
 pub use inspect::inspect_object;
@@ -52,6 +57,7 @@ const MAPS: usize = 256;
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let json = match &arguments.verb {
+        Verb::Doctor(doctor) => doctor.json,
         Verb::Inspect(inspect) => inspect.json,
         Verb::Run(run) => run.json,
         Verb::Wfp(Wfp::Stress(stress)) => stress.json,
@@ -59,6 +65,7 @@ pub fn main() -> ExitCode {
     let stdout = io::stdout().lock();
     let mut console = Console::of_process(stdout, json);
     let result = match &arguments.verb {
+        Verb::Doctor(_) => doctor::doctor(&mut console),
         Verb::Inspect(inspect) => inspect::inspect(inspect, &mut console),
         Verb::Run(run) => run::run(run, &mut console),
         Verb::Wfp(Wfp::Stress(stress)) => wfp::stress(stress, &mut console),

@@ -1,6 +1,7 @@
-//! `ebpf-blocks run`: load an object on the embedded machine, run its programs, print what comes out of its rings.
+//! `ebpf-blocks run`: load an object on the embedded machine or the kernel, run its programs, print what comes out of its rings.
 
-mod cost;
+#[cfg(target_os = "linux")]
+mod linux;
 mod report;
 
 use std::io;
@@ -8,12 +9,12 @@ use std::io;
 use ebpf_loader::{Instruction, Loaded, Object, Program};
 use ebpf_vm::{Vm, VmConfig, VmProgram};
 
-use crate::args::Run;
+use crate::args::{PlatformName, Run};
 use crate::console::{Console, Status};
+use crate::cost::ProgramCost;
 use crate::source::{self, file_name};
 use crate::{MAPS, PROGRAMS};
 
-use cost::ProgramCost;
 use report::{Report, Summary};
 
 /// What to run, how often, on what machine.
@@ -26,7 +27,9 @@ pub struct Plan {
     pub skip: Vec<String>,
     /// Runs of each program.
     pub repeat: u64,
-    /// The machine.
+    /// What runs them.
+    pub platform: PlatformName,
+    /// The embedded machine, if it is that.
     pub machine: VmConfig,
 }
 
@@ -44,6 +47,7 @@ pub(crate) fn run(arguments: &Run, console: &mut Console<'_>) -> io::Result<Stat
         only: arguments.only.clone(),
         skip: arguments.skip.clone(),
         repeat: arguments.repeat,
+        platform: arguments.platform,
         machine: VmConfig::default(),
     };
     run_object(&path, &file_name(&arguments.object), &data, &plan, console)
@@ -69,6 +73,29 @@ pub fn run_object(
         console.failure(path, unknown)?;
         return Ok(Status::Usage);
     }
+    match plan.platform {
+        PlatformName::Vm => on_machine(path, &object, plan, console),
+        #[cfg(target_os = "linux")]
+        PlatformName::Linux => {
+            linux::on_kernel(&linux::Source { path, file_name, data }, &object, plan, console)
+        }
+        #[cfg(not(target_os = "linux"))]
+        PlatformName::Linux => {
+            console.failure(
+                path,
+                "this system is not Linux: there is no kernel to run on; take `--platform vm`",
+            )?;
+            Ok(Status::Usage)
+        }
+    }
+}
+
+fn on_machine(
+    path: &str,
+    object: &Object<'_, PROGRAMS, MAPS>,
+    plan: &Plan,
+    console: &mut Console<'_>,
+) -> io::Result<Status> {
     let mut scratch = match object.scratch_len() {
         Ok(len) => vec![Instruction::default(); len],
         Err(error) => return failed(path, error, console),
@@ -84,7 +111,7 @@ pub fn run_object(
     let cost = ProgramCost::ask();
     for (program, handle) in loaded.programs() {
         // A program that cannot be linked is no reason to refuse the others; it costs what the file holds of it.
-        let len = object.file().linked_len(program).unwrap_or_else(|_| program.len());
+        let len = object.file().layout(program).map_or(program.len(), |layout| layout.len());
         match handle {
             Some(_) => summary.loaded(),
             None => summary.skipped(len, cost.of(program.name(), len)),
@@ -144,13 +171,13 @@ fn run_program(
                 returned = outcome.return_value;
             }
             Err(fault) => {
-                report.fault(program.name(), run, &fault)?;
+                report.fault(program.name(), run, Some(fault.instruction), &fault)?;
                 report.progress().advance(repeat.saturating_sub(run));
                 return Ok(Status::Failed);
             }
         }
     }
-    report.result(program.name(), repeat, instructions, returned)?;
+    report.result(program.name(), repeat, Some(instructions), returned)?;
     Ok(Status::Done)
 }
 

@@ -1,13 +1,14 @@
 //! The kernel's side of a test: maps, programs and their runs.
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CString, c_void};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr::{NonNull, null_mut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
 
-use ebpf_progtable::Instruction;
+use ebpf_linux::{LinuxMap, LinuxProgram, TestRun};
+use ebpf_loader::{Instruction, MapKind, MapSpec, ProgramKind, ProgramSpec};
 use libbpf_sys as sys;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::ProtFlags;
 
 use crate::libbpf::Errno;
 
@@ -23,16 +24,17 @@ pub fn create_map(
     entries: u32,
     flags: u32,
 ) -> Result<OwnedFd, Errno> {
-    let options = sys::bpf_map_create_opts {
-        sz: size_of::<sys::bpf_map_create_opts>() as sys::size_t,
-        map_flags: flags,
-        ..Default::default()
+    let spec = MapSpec {
+        name: "test",
+        kind: MapKind(kind),
+        key_size,
+        value_size,
+        max_entries: entries,
+        flags,
+        initial_value: None,
+        read_only: false,
     };
-    // SAFETY: `options` is readable during the call and says how long it is; no name is a null pointer.
-    let fd = unsafe {
-        sys::bpf_map_create(kind, std::ptr::null(), key_size, value_size, entries, &raw const options)
-    };
-    owned(fd)
+    LinuxMap::create(&spec).map(OwnedFd::from).map_err(|error| Errno(error.errno()))
 }
 
 /// Says that the kernel does not let us do something: as a note if that is for want of rights on a developer's machine, else as a failure.
@@ -49,12 +51,9 @@ pub fn not_possible(what: &str, error: Errno) -> Result<(), String> {
     Ok(())
 }
 
-/// Pages of a file mapped into this process, unmapped when dropped.
+/// Pages of a file mapped into this process, read and written by copying.
 #[derive(Debug)]
-pub struct Pages {
-    base: NonNull<u8>,
-    length: usize,
-}
+pub struct Pages(ebpf_linux::Pages);
 
 impl Pages {
     /// Maps `length` bytes of `file` from `offset` on, shared.
@@ -68,22 +67,21 @@ impl Pages {
         length: usize,
         protection: ProtFlags,
     ) -> Result<Self, Errno> {
-        // SAFETY: a fresh mapping where the kernel finds room; nothing is mapped over.
-        let base = unsafe { mmap(null_mut(), length, protection, MapFlags::SHARED, file, offset as u64) };
-        let base = base.map_err(|error| Errno(error.raw_os_error()))?;
-        Ok(Self { base: NonNull::new(base.cast()).ok_or(Errno(EFAULT))?, length })
+        let writable = protection.contains(ProtFlags::WRITE);
+        let pages = ebpf_linux::Pages::new(file, offset, length, writable);
+        pages.map(Self).map_err(|error| Errno(error.errno()))
     }
 
     /// Where they stand.
     #[must_use]
     pub fn base(&self) -> NonNull<u8> {
-        self.base
+        self.0.base()
     }
 
     /// Bytes mapped.
     #[must_use]
     pub fn length(&self) -> usize {
-        self.length
+        self.0.length()
     }
 
     /// A copy of `length` bytes from `offset` on.
@@ -96,7 +94,7 @@ impl Pages {
         self.check(offset, length);
         let mut bytes = vec![0; length];
         // SAFETY: inside, as just checked.
-        let start = unsafe { self.base.add(offset) };
+        let start = unsafe { self.base().add(offset) };
         // SAFETY: readable for `length` bytes; `bytes` is as long and elsewhere.
         unsafe { start.copy_to_nonoverlapping(NonNull::from(bytes.as_mut_slice()).cast(), length) };
         bytes
@@ -120,28 +118,17 @@ impl Pages {
     pub fn write(&mut self, offset: usize, bytes: &[u8]) {
         self.check(offset, bytes.len());
         // SAFETY: inside, as just checked.
-        let start = unsafe { self.base.add(offset) };
+        let start = unsafe { self.base().add(offset) };
         // SAFETY: `bytes` is elsewhere; that the pages are writable is the caller's word, and a fault if it is wrong.
         unsafe { start.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
     }
 
     fn check(&self, offset: usize, length: usize) {
         let end = offset.checked_add(length);
-        assert!(end.is_some_and(|end| end <= self.length), "{length} bytes at {offset} of {}", self.length);
+        let mapped = self.length();
+        assert!(end.is_some_and(|end| end <= mapped), "{length} bytes at {offset} of {mapped}");
     }
 }
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, whole; what borrows from it borrows `self`.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.length) };
-    }
-}
-
-// SAFETY: plain shared memory, valid in every thread.
-unsafe impl Send for Pages {}
-// SAFETY: as above; `&self` only reads, and what is read was written by the kernel in a run that is over.
-unsafe impl Sync for Pages {}
 
 /// An array map of one entry, mapped: memory that programs and tests share.
 #[derive(Debug)]
@@ -183,7 +170,7 @@ impl AsRawFd for SharedBytes {
 
 /// A loaded program.
 #[derive(Debug)]
-pub struct Program(OwnedFd);
+pub struct Program(LinuxProgram);
 
 impl Program {
     /// Gives `instructions` to the verifier, as a program of type `syscall`: one that runs in the caller's address space.
@@ -192,43 +179,24 @@ impl Program {
     ///
     /// The kernel's error and what the verifier says.
     pub fn load(instructions: &[Instruction]) -> Result<Self, String> {
-        match Self::try_load(instructions, &mut []) {
-            Ok(program) => Ok(program),
-            Err(error) => {
-                let mut log = vec![0u8; 1 << 20];
-                let _ = Self::try_load(instructions, &mut log);
-                let log = String::from_utf8_lossy(&log).into_owned();
-                let log = log.trim_end_matches('\0');
-                // What it stumbled over stands at the end.
-                let tail = log.get(log.len().saturating_sub(3000)..).unwrap_or(log);
-                Err(format!("the verifier refused {} instructions: {error}\n{tail}", instructions.len()))
-            }
-        }
+        Self::load_as("syscall", ProgramKind::SYSCALL, instructions)
     }
 
-    fn try_load(instructions: &[Instruction], log: &mut [u8]) -> Result<Self, Errno> {
-        let mut options = sys::bpf_prog_load_opts {
-            sz: size_of::<sys::bpf_prog_load_opts>() as sys::size_t,
-            prog_flags: sys::BPF_F_SLEEPABLE,
-            ..Default::default()
+    /// The same for a program of another type, as one of that section.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error and what the verifier says.
+    pub fn load_as(section: &str, kind: ProgramKind, instructions: &[Instruction]) -> Result<Self, String> {
+        let spec = ProgramSpec {
+            name: "test",
+            section,
+            kind,
+            expected_attach_type: 0,
+            license: "GPL",
+            instructions,
         };
-        if !log.is_empty() {
-            options.log_level = 1;
-            options.log_size = u32::try_from(log.len()).unwrap_or(u32::MAX);
-            options.log_buf = log.as_mut_ptr().cast::<c_char>();
-        }
-        // SAFETY: an instruction is eight bytes, as the kernel's; name, licence, instructions, options and log outlive the call.
-        let fd = unsafe {
-            sys::bpf_prog_load(
-                sys::BPF_PROG_TYPE_SYSCALL,
-                c"test".as_ptr(),
-                c"GPL".as_ptr(),
-                instructions.as_ptr().cast(),
-                instructions.len() as sys::size_t,
-                &raw mut options,
-            )
-        };
-        owned(fd).map(Self)
+        LinuxProgram::load(&spec).map(Self).map_err(|error| format!("{error}\n{}", error.log()))
     }
 
     /// Runs the program once, by `BPF_PROG_TEST_RUN`, and gives what it returned. It may write to `context`.
@@ -237,7 +205,32 @@ impl Program {
     ///
     /// The kernel's.
     pub fn run(&self, context: &mut [u8]) -> Result<u32, Errno> {
-        run(self.0.as_fd(), context)
+        let outcome = self.0.test_run(TestRun { context, ..Default::default() });
+        outcome.map(|outcome| outcome.returned).map_err(|error| Errno(error.errno()))
+    }
+
+    /// Runs a `raw_tracepoint` program once on CPU number `cpu`, with these arguments, and gives what it returned.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENXIO` when that CPU is not online.
+    pub fn run_on(&self, cpu: u32, arguments: &[u64]) -> Result<u32, Errno> {
+        self.run_raw(Some(cpu), arguments)
+    }
+
+    /// The same on whichever CPU the caller is running.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn run_here(&self, arguments: &[u64]) -> Result<u32, Errno> {
+        self.run_raw(None, arguments)
+    }
+
+    fn run_raw(&self, cpu: Option<u32>, arguments: &[u64]) -> Result<u32, Errno> {
+        let mut context: Vec<u8> = arguments.iter().flat_map(|argument| argument.to_ne_bytes()).collect();
+        let outcome = self.0.test_run(TestRun { cpu, context: &mut context, ..Default::default() });
+        outcome.map(|outcome| outcome.returned).map_err(|error| Errno(error.errno()))
     }
 }
 
@@ -343,12 +336,6 @@ unsafe impl Send for LoadedObject {}
 // SAFETY: once it is loaded, `&self` only reads it.
 unsafe impl Sync for LoadedObject {}
 
-fn owned(fd: i32) -> Result<OwnedFd, Errno> {
-    check(fd)?;
-    // SAFETY: the kernel just gave this descriptor to us and to nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 fn check(status: i32) -> Result<(), Errno> {
     if status < 0 { Err(Errno(status.saturating_neg())) } else { Ok(()) }
 }
@@ -359,5 +346,4 @@ fn last_errno() -> Errno {
 
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
-const EFAULT: i32 = 14;
 const EINVAL: i32 = 22;

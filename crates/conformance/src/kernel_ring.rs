@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ebpf_linux::{Interest, Trigger};
 use ebpf_ringbuf::{Geometry, Mapped, Mapping, PageOffset};
 use libbpf_sys as sys;
 use rustix::event::epoll;
@@ -13,8 +14,8 @@ use rustix::mm::ProtFlags;
 use crate::bpf::{Pages, create_map};
 use crate::libbpf::Errno;
 
-/// `BPF_F_RB_OVERWRITE`, Linux 6.19: a full ring gives up its oldest records.
-pub const OVERWRITE: u32 = 1 << 19;
+/// A full ring gives up its oldest records (Linux 6.19).
+pub const OVERWRITE: u32 = ebpf_linux::RB_OVERWRITE;
 
 /// A ring map and this process's view of it.
 #[derive(Debug)]
@@ -185,9 +186,7 @@ pub enum Role {
 
 /// An epoll instance that watches one ring.
 #[derive(Debug)]
-pub struct Waiter {
-    epoll: OwnedFd,
-}
+pub struct Waiter(ebpf_linux::Waiter);
 
 impl Waiter {
     /// Watches `ring` for `events`; edge-triggered if they say so.
@@ -196,9 +195,12 @@ impl Waiter {
     ///
     /// The kernel's.
     pub fn new(ring: &impl AsFd, events: epoll::EventFlags) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, ring, epoll::EventData::new_u64(0), events)?;
-        Ok(Self { epoll })
+        let writable = events.contains(epoll::EventFlags::OUT);
+        let interest = if writable { Interest::Writable } else { Interest::Readable };
+        let by_edge = events.contains(epoll::EventFlags::ET);
+        let waiter = ebpf_linux::Waiter::new()?;
+        waiter.add(ring, 0, interest, if by_edge { Trigger::Edge } else { Trigger::Level })?;
+        Ok(Self(waiter))
     }
 
     /// Waits for an event, at most `limit`; was there one?
@@ -207,10 +209,9 @@ impl Waiter {
     ///
     /// The kernel's.
     pub fn wait(&self, limit: Duration) -> io::Result<bool> {
-        let limit = rustix::time::Timespec::try_from(limit).map_err(io::Error::other)?;
-        let mut events = Vec::with_capacity(1);
-        let count = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&limit))?;
-        Ok(count != 0)
+        let mut ready = Vec::new();
+        self.0.wait(&mut ready, Some(limit))?;
+        Ok(!ready.is_empty())
     }
 }
 

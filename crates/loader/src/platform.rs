@@ -1,25 +1,58 @@
 //! What a platform must be able to do: the only way the loader reaches an operating system or an interpreter.
 
-use ebpf_progtable::{Instruction, MapKind, ProgramKind};
+use ebpf_progtable::{Instruction, MapDefinition, MapKind, ProgramKind};
+use ebpf_ringbuf::memory::Memory;
 
-/// Creates maps and loads programs; the loader says which, in which order, and what to undo.
+/// Creates maps, loads programs and attaches them; the loader says which, in which order, and what to undo.
 ///
 /// Every method takes `&self`, so that several objects may be loaded onto one platform at once; a platform that keeps books locks them itself.
-/// Handles are plain values: the loader gives each one back to [`destroy_map`](Self::destroy_map) or
-/// [`unload_program`](Self::unload_program) exactly once, also when loading fails half-way.
+/// Handles are plain values: the loader gives each one back to [`destroy_map`](Self::destroy_map),
+/// [`unload_program`](Self::unload_program) or [`detach`](Self::detach) exactly once, also when a step fails half-way.
 pub trait Platform {
-    /// Why the platform refused; carried unchanged inside [`LoadError`](crate::LoadError).
+    /// Why the platform refused; carried unchanged inside [`LoadError`](crate::LoadError), [`AttachError`](crate::AttachError) and
+    /// [`RingError`](crate::RingError).
     type Error: core::error::Error;
     /// A created map.
     type Map;
     /// A loaded program.
     type Program;
+    /// An attached program.
+    type Link;
+    /// What a program can be attached to: a hook's name, an interface, a descriptor. Places differ from platform to platform, so does this.
+    type Target<'t>;
+    /// A ring's memory, as `ebpf-ringbuf` reads and writes it.
+    type Ring: Memory;
 
     /// Creates a map and gives it its initial value.
     ///
     /// # Errors
     /// Whatever the platform reports; nothing may be left behind.
     fn create_map(&self, map: &MapSpec<'_>) -> Result<Self::Map, Self::Error>;
+
+    /// Creates a map that holds maps like `inner`. Unless implemented, as any other map.
+    ///
+    /// # Errors
+    /// Whatever the platform reports; nothing may be left behind.
+    fn create_map_of_maps(&self, map: &MapSpec<'_>, inner: &MapDefinition) -> Result<Self::Map, Self::Error> {
+        let _ = inner;
+        self.create_map(map)
+    }
+
+    /// Puts a map or a program into entry `slot` of `map`, as the source says (`.values = { … }`): maps once all
+    /// are created, programs once all are loaded. `None`, unless implemented: the platform cannot, and the object
+    /// is not loaded.
+    ///
+    /// # Errors
+    /// Whatever the platform reports.
+    fn set_slot(
+        &self,
+        map: &Self::Map,
+        slot: u32,
+        value: SlotValue<'_, Self::Map, Self::Program>,
+    ) -> Option<Result<(), Self::Error>> {
+        let _ = (map, slot, value);
+        None
+    }
 
     /// Takes back a map that no loaded program of this loader refers to any more.
     fn destroy_map(&self, map: Self::Map);
@@ -35,6 +68,32 @@ pub trait Platform {
 
     /// Takes back a program. Called before the maps it refers to are destroyed.
     fn unload_program(&self, program: Self::Program);
+
+    /// Lets events at `target` run `program` until the link is given to [`detach`](Self::detach).
+    ///
+    /// # Errors
+    /// Whatever the platform reports; nothing may be left behind.
+    fn attach(&self, program: &Self::Program, target: Self::Target<'_>) -> Result<Self::Link, Self::Error>;
+
+    /// Ends an attachment. Called before the program is unloaded.
+    fn detach(&self, link: Self::Link);
+
+    /// The memory of a ring map, for this side of it: the consuming side of a `RINGBUF`, the producing side of a `USER_RINGBUF`. A ring has one
+    /// of each, so this is refused while what it gave before still exists.
+    ///
+    /// # Errors
+    /// Whatever the platform reports, also for a map that is no ring.
+    fn ring(&self, map: &Self::Map) -> Result<Self::Ring, Self::Error>;
+}
+
+/// What a map entry holds from the start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SlotValue<'a, M, P> {
+    /// A map.
+    Map(&'a M),
+    /// A program.
+    Program(&'a P),
 }
 
 /// A map to create; sizes in bytes, numbers as in Linux's `union bpf_attr`.

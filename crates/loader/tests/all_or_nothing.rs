@@ -13,7 +13,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use ebpf_loader::{AutoloadError, Instruction, LoadError, MapSpec, Object, Platform, ProgramSpec};
+use ebpf_loader::{
+    AttachError, AutoloadError, Instruction, LoadError, MapSpec, Object, Platform, ProgramSpec, RingError,
+};
+use ebpf_ringbuf::{Geometry, HEADER_SIZE, Mapped, Mapping, PageOffset, Stopped};
 
 const OBJECTS: [(&str, &[u8]); 4] = [
     ("choose.bpf.o", include_bytes!("../../progtable/tests/objects/choose.bpf.o")),
@@ -34,9 +37,12 @@ struct Journal {
 enum Entry {
     Created(String, usize),
     Loaded(String, usize),
+    Attached(String, usize),
+    Mapped(String, usize),
     Refused(String),
     Destroyed(usize),
     Unloaded(usize),
+    Detached(usize),
 }
 
 #[derive(Debug, PartialEq)]
@@ -68,6 +74,9 @@ impl Platform for Journal {
     type Error = Refused;
     type Map = usize;
     type Program = usize;
+    type Link = usize;
+    type Target<'t> = &'t str;
+    type Ring = Mapped<'static>;
 
     fn create_map(&self, map: &MapSpec<'_>) -> Result<usize, Refused> {
         self.call(map.name, Entry::Created)
@@ -89,6 +98,34 @@ impl Platform for Journal {
     fn unload_program(&self, program: usize) {
         self.entries.borrow_mut().push(Entry::Unloaded(program));
     }
+
+    fn attach(&self, program: &usize, target: &str) -> Result<usize, Refused> {
+        self.call(&format!("{program} to {target}"), Entry::Attached)
+    }
+
+    fn detach(&self, link: usize) {
+        self.entries.borrow_mut().push(Entry::Detached(link));
+    }
+
+    fn ring(&self, map: &usize) -> Result<Mapped<'static>, Refused> {
+        self.call(&map.to_string(), Entry::Mapped)?;
+        Ok(fresh_ring())
+    }
+}
+
+/// A ring of one page that holds the record `hello`, in memory nobody else has.
+fn fresh_ring() -> Mapped<'static> {
+    let geometry = Geometry::new(4096, 4096, Mapping::Flat, PageOffset::FromRing).unwrap();
+    let words: &'static mut [u64] = Box::leak(vec![0u64; 16 + 16 + 512].into_boxed_slice());
+    let record = HEADER_SIZE + 8;
+    words[16] = record as u64;
+    words[32] = u64::from_le_bytes([5, 0, 0, 0, 3, 0, 0, 0]);
+    words[33] = u64::from_le_bytes(*b"hello\0\0\0");
+    let mut pages = words.chunks_mut(16);
+    let [consumer, producer, data] =
+        [(); 3].map(|()| std::ptr::NonNull::from(pages.next().unwrap()).cast::<u8>());
+    // SAFETY: leaked, aligned, as long as the geometry says (the data runs on behind its first chunk), and used for this one consumer.
+    unsafe { Mapped::new(consumer, producer, data, geometry) }
 }
 
 fn open(index: usize) -> Object<'static> {
@@ -135,6 +172,7 @@ fn undone(entry: &Entry) -> Entry {
     match entry {
         Entry::Created(_, handle) => Entry::Destroyed(*handle),
         Entry::Loaded(_, handle) => Entry::Unloaded(*handle),
+        Entry::Attached(_, handle) => Entry::Detached(*handle),
         other => other.clone(),
     }
 }
@@ -156,6 +194,107 @@ fn dropping_what_was_loaded_undoes_it_in_reverse() {
     let entries = journal.entries.borrow();
     let (done, rest) = entries.split_at(entries.len() / 2);
     assert_eq!(rest, done.iter().rev().map(undone).collect::<Vec<_>>());
+}
+
+const TARGETS: [(&str, &str); 4] = [
+    ("test_maps", "first"),
+    ("test_LRU_map", "second"),
+    ("test_maps", "third"),
+    ("test_PUSH_POP_map", "fourth"),
+];
+
+#[test]
+fn a_refusal_at_any_attachment_detaches_and_undoes_everything_in_reverse() {
+    let mut injected = 0;
+    for refuse in 0.. {
+        let object = open(0);
+        let journal = Journal::refusing(refuse);
+        let Ok(loaded) = object.load(&journal, &mut scratch()) else { continue };
+        let before = journal.entries.borrow().len();
+        let Some(error) = loaded.attach_all::<4>(TARGETS).err() else { break };
+        injected += 1;
+        let AttachError::Attach { program, source: Refused } = error else { unreachable_entry() };
+        {
+            let entries = journal.entries.borrow();
+            let at = entries.iter().position(|entry| matches!(entry, Entry::Refused(_))).unwrap();
+            let (name, target) = TARGETS[at - before];
+            assert_eq!(program.as_str(), name);
+            assert!(matches!(&entries[at], Entry::Refused(what) if what.ends_with(target)));
+            let undo: Vec<Entry> = entries[before..at].iter().rev().map(undone).collect();
+            assert_eq!(entries[at + 1..], undo, "only what was attached, and the program stays loaded");
+        }
+        drop(loaded);
+        let entries = journal.entries.borrow();
+        let left: Vec<&Entry> = entries.iter().filter(|entry| !matches!(entry, Entry::Refused(_))).collect();
+        assert_eq!(left.len() % 2, 0, "everything was taken back");
+    }
+    assert_eq!(injected, TARGETS.len());
+}
+
+#[test]
+fn links_are_detached_last_first_and_before_programs_are_unloaded() {
+    let object = open(0);
+    let journal = Journal::default();
+    {
+        let loaded = object.load(&journal, &mut scratch()).unwrap();
+        let links = loaded.attach_all::<8>(TARGETS).unwrap();
+        assert_eq!((links.len(), links.is_empty()), (4, false));
+        let handles: Vec<usize> = links.iter().filter_map(|attached| attached.link().copied()).collect();
+        assert_eq!(handles, [6, 7, 8, 9], "three maps, three programs, then these");
+        let one = loaded.attach("test_maps", "fifth").unwrap();
+        one.detach();
+        assert_eq!(journal.entries.borrow().last(), Some(&Entry::Detached(10)));
+        journal.entries.borrow_mut().truncate(10);
+    }
+    let entries = journal.entries.borrow();
+    let (done, rest) = entries.split_at(entries.len() / 2);
+    assert_eq!(rest, done.iter().rev().map(undone).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_cannot_be_attached_is_not_shown_to_the_platform() {
+    let object = open(0);
+    object.set_autoload("test_LRU_map", false).unwrap();
+    let journal = Journal::default();
+    let loaded = object.load(&journal, &mut scratch()).unwrap();
+    let before = journal.entries.borrow().clone();
+    let missing = loaded.attach("test_map", "lo").unwrap_err();
+    assert!(matches!(&missing, AttachError::NotFound { program } if program.as_str() == "test_map"));
+    let off = loaded.attach("test_LRU_map", "lo").unwrap_err();
+    assert!(matches!(&off, AttachError::NotLoaded { program } if program.as_str() == "test_LRU_map"));
+    assert_eq!(*journal.entries.borrow(), before);
+    // The third finds no room: the two before it are taken back.
+    let many = [("test_maps", "a"), ("test_maps", "b"), ("test_maps", "c")];
+    let error = loaded.attach_all::<2>(many).unwrap_err();
+    assert!(matches!(error, AttachError::TooManyLinks { capacity: 2, .. }), "{error}");
+    let entries = journal.entries.borrow();
+    let after = &entries[before.len()..];
+    assert_eq!(after.len(), 4);
+    assert_eq!(after[2..], after[..2].iter().rev().map(undone).collect::<Vec<_>>());
+}
+
+#[test]
+fn rings_are_read_straight_from_the_platforms_memory() {
+    let object = open(2);
+    let journal = Journal::default();
+    let loaded = object.load(&journal, &mut scratch()).unwrap();
+    let mut ring = loaded.ring("events").unwrap();
+    assert_eq!(&*ring.next_record().unwrap(), b"hello");
+    assert_eq!(ring.next_record().unwrap_err(), Stopped::Empty);
+    assert!(matches!(loaded.ring("nothing").unwrap_err(), RingError::NotFound { .. }));
+    assert!(matches!(loaded.ring("queue").unwrap_err(), RingError::NotARing { .. }));
+    assert!(
+        matches!(loaded.user_ring("events").unwrap_err(), RingError::NotARing { .. }),
+        "the other way round"
+    );
+    // What the platform refuses is what the caller is told.
+    let calls = journal.calls.load(Ordering::Relaxed);
+    let journal = Journal::refusing(calls - 1);
+    let object = open(2);
+    let loaded = object.load(&journal, &mut scratch()).unwrap();
+    let error = loaded.ring("events").unwrap_err();
+    assert!(matches!(&error, RingError::Map { source: Refused, .. }));
+    assert_eq!(error.to_string(), "ring `events`: refused on purpose");
 }
 
 #[test]

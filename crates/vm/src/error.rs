@@ -43,6 +43,16 @@ pub enum VmError {
         /// Bytes it asked for.
         requested: u64,
     },
+    /// The map is no ring.
+    NotARing {
+        /// Name of the map.
+        name: Box<str>,
+    },
+    /// The ring has a consumer already.
+    RingInUse {
+        /// Name of the map.
+        name: Box<str>,
+    },
     /// This machine has no such kind of map.
     UnsupportedMapKind {
         /// Name of the map.
@@ -64,6 +74,8 @@ impl fmt::Display for VmError {
             Self::OutOfMemory { name, requested } => {
                 write!(f, "'{name}' needs {requested} bytes, and the allocator has none")
             }
+            Self::NotARing { name } => write!(f, "map '{name}' is no ring"),
+            Self::RingInUse { name } => write!(f, "ring '{name}' has a consumer already"),
             Self::UnsupportedMapKind { name, kind } => {
                 write!(f, "map '{name}': kind {kind} is not implemented by this machine")
             }

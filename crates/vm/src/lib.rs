@@ -2,6 +2,7 @@
 //!
 //! [`Vm`] is a [`Platform`] for `ebpf-loader`: an object file that was made for Linux is opened, linked and loaded onto it,
 //! and its programs run wherever this crate does. No privileges, no system calls, no clock of its own; `no_std` with `alloc`.
+//! Programs are run one by one ([`VmProgram::run`]), or attached to hooks and run by their events ([`Vm::fire`]).
 //!
 //! ```
 //! use ebpf_vm::{Instruction, MapKind, MapSpec, Platform, ProgramKind, ProgramSpec, Vm};
@@ -106,6 +107,7 @@ mod decode;
 mod error;
 mod flow;
 mod helpers;
+mod hooks;
 mod host;
 mod interpret;
 mod maps;
@@ -120,10 +122,11 @@ pub use ebpf_loader::{Instruction, MapKind, MapSpec, Platform, ProgramKind, Prog
 pub use ebpf_ringbuf::{Drained, Stopped, Tally};
 
 pub use self::error::{Fault, FaultKind, MapError, ValidationError, ValidationErrorKind, VmError};
+pub use self::hooks::VmLink;
 pub use self::host::{DeterministicHost, Host};
 pub use self::maps::{EXIST, NOEXIST, VmMap};
 pub use self::program::{Outcome, VmProgram};
-pub use self::ring::RingMap;
+pub use self::ring::{RingMap, RingMemory};
 pub use self::vm::{Vm, VmConfig};
 
 /// Functions that can be inside each other, the program itself included (Linux: `MAX_CALL_FRAMES`).

@@ -35,16 +35,24 @@ struct Reader {
     consumer: Consumer<RingMemory>,
     /// The payload that is being shown.
     payload: Vec<u8>,
+    /// The consuming side was given away with [`RingMap::lend`], and is not back.
+    lent: bool,
 }
 
 impl RingMap {
     /// Shows up to `limit` records, oldest first, to `each` and gives their space back.
     ///
-    /// `each` is called under the lock of the consuming side: it may use other maps, but not drain this ring again. It sees a
-    /// copy, in a buffer that stays as long as the longest record so far and is not charged to the ring.
+    /// `each` is called under the lock of the consuming side: it may use other maps, but neither drain this ring again nor ask for its memory. It sees a
+    /// copy, in a buffer that stays as long as the longest record so far and is not charged to the ring. While a consumer has the memory that
+    /// [`Platform::ring`](ebpf_loader::Platform::ring) gave, it alone reads: this gives nothing, whatever the limit.
     pub fn drain(&self, limit: usize, mut each: impl FnMut(&[u8])) -> Drained {
         let mut reader = self.reader.lock();
-        let Reader { consumer, payload } = &mut *reader;
+        let Reader { consumer, payload, lent } = &mut *reader;
+        let limit = if *lent { 0 } else { limit };
+        // Somebody else may have read since then.
+        if let Ok(fresh) = Consumer::new(RingMemory::own(&self.producer.memory().shared)) {
+            *consumer = fresh;
+        }
         consumer.drain(limit, |record| {
             let length = record.payload_len();
             if payload.len() < length {
@@ -61,6 +69,15 @@ impl RingMap {
             }
             ControlFlow::Continue(())
         })
+    }
+
+    /// The memory for a consumer elsewhere; `None` while there is one. `map` is the map that `self` is the ring of.
+    pub(crate) fn lend(&self, map: &VmMap) -> Option<RingMemory> {
+        let mut reader = self.reader.lock();
+        if core::mem::replace(&mut reader.lent, true) {
+            return None;
+        }
+        Some(RingMemory { shared: Arc::clone(&self.producer.memory().shared), lender: Some(map.clone()) })
     }
 
     /// Unread bytes, headers and padding included.
@@ -109,9 +126,9 @@ impl RingMap {
             marks: marks.into_boxed_slice(),
             spare: AtomicUsize::new(0),
         };
-        let memory = RingMemory(Arc::new(shared));
-        let reader =
-            Reader { consumer: Consumer::new(RingMemory(Arc::clone(&memory.0))).ok()?, payload: Vec::new() };
+        let memory = RingMemory::own(&Arc::new(shared));
+        let consumer = Consumer::new(RingMemory::own(&memory.shared)).ok()?;
+        let reader = Reader { consumer, payload: Vec::new(), lent: false };
         let producer = Producer::new(memory, marks).ok()?.counting();
         Some(Self { producer, reader: Mutex::new(reader), wakeups: AtomicU64::new(0) })
     }
@@ -208,7 +225,7 @@ impl<'r> RingReservation<'r> {
     }
 
     fn inner_memory(&self) -> &Shared {
-        &self.ring.producer.memory().0
+        &self.ring.producer.memory().shared
     }
 }
 
@@ -227,9 +244,27 @@ fn set(Word(word): &Word, change: impl FnOnce(u64) -> u64) {
     word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
 }
 
-/// The ring as both sides see it.
+/// A ring's memory as both sides see it.
 #[derive(Debug)]
-struct RingMemory(Arc<Shared>);
+pub struct RingMemory {
+    shared: Arc<Shared>,
+    /// The map whose consuming side this is, if it was lent out.
+    lender: Option<VmMap>,
+}
+
+impl RingMemory {
+    fn own(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), lender: None }
+    }
+}
+
+impl Drop for RingMemory {
+    fn drop(&mut self) {
+        if let Some(ring) = self.lender.as_ref().and_then(VmMap::ring) {
+            ring.reader.lock().lent = false;
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -297,53 +332,53 @@ impl Memory for RingMemory {
 
     #[inline(always)]
     fn geometry(&self) -> Geometry {
-        self.0.geometry
+        self.shared.geometry
     }
 
     #[inline(always)]
     fn consumer_position(&self) -> &AtomicUsize {
-        &self.0.consumer.0
+        &self.shared.consumer.0
     }
 
     #[inline(always)]
     fn producer_position(&self) -> &AtomicUsize {
-        &self.0.producer.0
+        &self.shared.producer.0
     }
 
     #[inline(always)]
     fn pending_position(&self) -> &AtomicUsize {
-        &self.0.pending
+        &self.shared.pending
     }
 
     #[inline(always)]
     fn overwrite_position(&self) -> &AtomicUsize {
-        &self.0.overwrite
+        &self.shared.overwrite
     }
 
     #[inline(always)]
     fn private(&self) -> &Private<AtomicUsize> {
-        &self.0.private
+        &self.shared.private
     }
 
     #[inline(always)]
     fn length(&self, position: usize) -> &Word {
-        self.0.word(position)
+        self.shared.word(position)
     }
 
     fn initialise(&self, claim: &mut Claim, header: Header) {
         let word = u64::from_ne_bytes(header.to_bytes());
-        self.0.word(claim.position()).0.store(word, Ordering::Relaxed);
+        self.shared.word(claim.position()).0.store(word, Ordering::Relaxed);
     }
 
     fn write(&self, claim: &mut Claim, offset: usize, bytes: &[u8]) {
         if offset.checked_add(bytes.len()).is_some_and(|end| end <= claim.length()) {
-            self.0.copy_in(claim.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
+            self.shared.copy_in(claim.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
         }
     }
 
     fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]) {
         if offset.checked_add(bytes.len()).is_some_and(|end| end <= extent.length()) {
-            self.0.copy_out(extent.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
+            self.shared.copy_out(extent.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
         }
     }
 

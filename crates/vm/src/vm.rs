@@ -6,15 +6,17 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use ebpf_loader::{MapSpec, Platform, ProgramSpec};
+use ebpf_loader::{MapSpec, Platform, ProgramKind, ProgramSpec};
 use spin::Mutex;
 
 use crate::MAX_INSTRUCTIONS;
 use crate::account::Account;
-use crate::error::{ValidationError, ValidationErrorKind, VmError};
+use crate::error::{Fault, ValidationError, ValidationErrorKind, VmError};
+use crate::hooks::{Hooks, VmLink};
 use crate::host::{DeterministicHost, Host};
 use crate::maps::VmMap;
-use crate::program::{Parts, VmProgram};
+use crate::program::{Outcome, Parts, VmProgram};
+use crate::ring::RingMemory;
 use crate::validate::validate;
 
 /// What a machine may use.
@@ -70,6 +72,7 @@ pub struct Vm {
     account: Arc<Account>,
     /// The maps that programs may still come to refer to, by their references.
     maps: Mutex<Maps>,
+    hooks: Hooks,
     validations: AtomicU64,
     loaded: AtomicU64,
 }
@@ -100,9 +103,33 @@ impl Vm {
             host,
             account: Account::new(config.memory_limit as u64),
             maps: Mutex::new(Maps { by_id: BTreeMap::new(), next_id: 1 }),
+            hooks: Hooks::default(),
             validations: AtomicU64::new(0),
             loaded: AtomicU64::new(0),
         }
+    }
+
+    /// An event at `hook`: runs every program of this kind that is attached there, in the order in which they were, all on the same context, and
+    /// hands what became of each to `each`.
+    ///
+    /// Programs attached or detached meanwhile, also by `each`, make a difference from the next event on.
+    pub fn fire(
+        &self,
+        kind: ProgramKind,
+        hook: &str,
+        context: &mut [u8],
+        mut each: impl FnMut(&VmProgram, Result<Outcome, Fault>),
+    ) {
+        let attached = self.hooks.at(kind, hook);
+        for (_, program) in attached.iter().flat_map(|attached| attached.iter()) {
+            each(program, program.run(context));
+        }
+    }
+
+    /// How many programs of this kind are attached at `hook`.
+    #[must_use]
+    pub fn attached(&self, kind: ProgramKind, hook: &str) -> usize {
+        self.hooks.at(kind, hook).map_or(0, |attached| attached.len())
     }
 
     /// What it may use.
@@ -140,6 +167,10 @@ impl Platform for Vm {
     type Error = VmError;
     type Map = VmMap;
     type Program = VmProgram;
+    type Link = VmLink;
+    /// The name of a hook, which is whatever the embedder [fires](Vm::fire). Programs of another kind have other hooks, of whatever name.
+    type Target<'t> = &'t str;
+    type Ring = RingMemory;
 
     fn create_map(&self, map: &MapSpec<'_>) -> Result<VmMap, VmError> {
         let id = {
@@ -207,6 +238,20 @@ impl Platform for Vm {
 
     fn unload_program(&self, program: VmProgram) {
         drop(program);
+    }
+
+    fn attach(&self, program: &VmProgram, hook: &str) -> Result<VmLink, VmError> {
+        Ok(self.hooks.attach(program, hook))
+    }
+
+    fn detach(&self, link: VmLink) {
+        self.hooks.detach(&link);
+    }
+
+    /// While a consumer works on this memory, [`RingMap::drain`](crate::RingMap::drain) gives nothing.
+    fn ring(&self, map: &VmMap) -> Result<RingMemory, VmError> {
+        let ring = map.ring().ok_or_else(|| VmError::NotARing { name: map.name().into() })?;
+        ring.lend(map).ok_or_else(|| VmError::RingInUse { name: map.name().into() })
     }
 }
 

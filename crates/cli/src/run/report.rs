@@ -3,7 +3,7 @@
 use std::io;
 
 use ebpf_loader::Program;
-use ebpf_vm::{Drained, Fault, RingMap, VmProgram};
+use ebpf_vm::{Drained, RingMap, VmProgram};
 use serde::Serialize;
 
 use crate::bytes::{Dump, hex};
@@ -17,6 +17,10 @@ pub(super) struct Report<'c, 'w> {
 }
 
 impl<'c, 'w> Report<'c, 'w> {
+    pub(super) fn console(&mut self) -> &mut Console<'w> {
+        self.console
+    }
+
     pub(super) fn new(path: &'c str, console: &'c mut Console<'w>) -> Self {
         Self { path, console }
     }
@@ -69,28 +73,33 @@ impl<'c, 'w> Report<'c, 'w> {
         self.console.text(Dump { label: &label, bytes })
     }
 
-    /// All runs of a program went through.
+    /// All runs of a program went through. The kernel does not count what it executes.
     pub(super) fn result(
         &mut self,
         name: &str,
         runs: u64,
-        instructions: u64,
+        instructions: Option<u64>,
         returned: u64,
     ) -> io::Result<()> {
         if self.console.json() {
             return self.console.line(&Line::Result { name, runs, instructions, returned });
         }
         let (name, runs) = (one_line(name), counted(runs, "run"));
-        self.console.text(format_args!(
-            "{NAME}{name}{NAME:#} returned {returned}: {runs}, {instructions} instructions executed\n"
-        ))
+        let executed =
+            instructions.map(|count| format!(", {count} instructions executed")).unwrap_or_default();
+        self.console.text(format_args!("{NAME}{name}{NAME:#} returned {returned}: {runs}{executed}\n"))
     }
 
     /// A run was stopped.
-    pub(super) fn fault(&mut self, name: &str, run: u64, fault: &Fault) -> io::Result<()> {
+    pub(super) fn fault(
+        &mut self,
+        name: &str,
+        run: u64,
+        instruction: Option<usize>,
+        fault: &dyn std::fmt::Display,
+    ) -> io::Result<()> {
         if self.console.json() {
-            let (instruction, error) = (fault.instruction, fault.to_string());
-            self.console.line(&Line::Fault { name, run, instruction, error: &error })?;
+            self.console.line(&Line::Fault { name, run, instruction, error: &fault.to_string() })?;
         }
         self.console.message(self.path, format_args!("program `{name}`, run {run}: {fault}"))
     }
@@ -168,7 +177,8 @@ enum Line<'a> {
     Fault {
         name: &'a str,
         run: u64,
-        instruction: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        instruction: Option<usize>,
         error: &'a str,
     },
     Program {
@@ -189,7 +199,8 @@ enum Line<'a> {
     Result {
         name: &'a str,
         runs: u64,
-        instructions: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        instructions: Option<u64>,
         returned: u64,
     },
     Summary {
@@ -203,7 +214,7 @@ fn add(sum: &mut u64, more: impl TryInto<u64>) {
     *sum = sum.saturating_add(more.try_into().unwrap_or(u64::MAX));
 }
 
-fn counted(number: u64, what: &str) -> String {
+pub(super) fn counted(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
 }

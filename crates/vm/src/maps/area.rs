@@ -14,9 +14,9 @@ use spin::Once;
 
 use crate::memory::index;
 
-/// Eight bytes that several programs may read and write, in the machine's byte order.
+/// Eight bytes that several programs may read and write, in the machine's byte order. Public as the length word of a ring's memory; nobody can name it.
 #[derive(Debug, Default)]
-pub(crate) struct Word(pub(crate) AtomicU64);
+pub struct Word(pub(crate) AtomicU64);
 
 /// Zeroed words.
 #[derive(Debug)]
