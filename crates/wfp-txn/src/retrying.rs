@@ -33,6 +33,8 @@ struct Shared<S> {
     users: usize,
     /// At which call it was lost: nobody else may start to use it.
     lost: Option<EngineError>,
+    /// No transaction of it has been committed yet. Read and written by the thread that is inside.
+    fresh: bool,
     /// A thread is opening it.
     opening: bool,
     /// The thread whose transaction is open in it.
@@ -42,7 +44,8 @@ struct Shared<S> {
 impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> Retrying<E, H, R> {
     /// One handle; nothing is opened yet.
     pub fn new(engine: E, host: H, config: Config) -> Self {
-        let shared = Shared { session: None, users: 0, lost: None, opening: false, inside: None };
+        let shared =
+            Shared { session: None, users: 0, lost: None, fresh: true, opening: false, inside: None };
         Self { engine, host, config, shared: Mutex::new(shared) }
     }
 
@@ -72,6 +75,7 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> Retrying<E, H, R> {
         shared.opening = false;
         let session = opened.map_err(|status| EngineError::new(Call::Open, status))?;
         shared.session = Some(session.clone());
+        shared.fresh = true;
         shared.users = 1;
         Ok(Some(User { retrying: self, session, lost: None, working: false }))
     }
@@ -171,8 +175,8 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> User<'_, E, H, R> {
             return sort(error);
         }
         self.working = true;
-        self.retrying.shared.lock().inside = Some(thread);
-        let (worked, found) = self.perform(access, work);
+        let first = self.inside(thread);
+        let (worked, found) = self.perform(access, first, work);
         self.working = false;
         self.outside();
         match (found.ended, worked) {
@@ -194,11 +198,19 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> User<'_, E, H, R> {
     fn perform<T, X>(
         &self,
         access: Access,
+        first: bool,
         work: &mut impl FnMut(&mut Transaction<'_, E>) -> Result<T, X>,
     ) -> (Result<T, X>, Found) {
-        let mut transaction = Transaction::joined(&self.retrying.engine, &self.session, access, false);
+        let mut transaction = Transaction::joined(&self.retrying.engine, &self.session, access, first);
         let worked = work(&mut transaction);
         (worked, transaction.found())
+    }
+
+    /// After the begin. Gives whether the session is a new one.
+    fn inside(&self, thread: u64) -> bool {
+        let mut shared = self.retrying.shared.lock();
+        shared.inside = Some(thread);
+        shared.fresh
     }
 
     /// Before the call that ends the transaction: after it, another thread's may be open.
@@ -207,6 +219,8 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> User<'_, E, H, R> {
     }
 
     fn commit<T, X>(&mut self, value: T) -> Ended<T, X> {
+        // Before the call, as above; if it fails, the session is given up, and the next one is new again.
+        self.retrying.shared.lock().fresh = false;
         let Err(status) = self.retrying.engine.commit(&self.session) else {
             return Ended::Over(Ok(value));
         };
