@@ -137,7 +137,6 @@ fn what_is_attached_is_detached_before_it_is_unloaded() {
     let refused: AttachError<Error> = loaded
         .attach_all::<4>([
             ("test_LRU_map", Target::Xdp { interface: lo, mode: XdpMode::Generic }),
-            ("test_PUSH_POP_map", Target::Tcx { interface: lo, egress: false }),
             ("test_maps", Target::RawTracepoint("sys_enter")),
         ])
         .unwrap_err();
