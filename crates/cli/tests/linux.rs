@@ -164,7 +164,8 @@ fn doctor_answers_every_question_and_says_what_to_do_about_each_no() {
         assert_eq!(check["ok"] == true, check["advice"] == "", "{check}");
     }
     let names: Vec<&str> = checks.iter().map(|check| check["name"].as_str().expect("a name")).collect();
-    for name in ["bpf(2)", "kernel types", "tracefs", "perf events", "unprivileged", "locked memory", "CPUs"]
+    for name in
+        ["bpf(2)", "kernel types", "tracefs", "perf events", "unprivileged use", "locked memory", "CPUs"]
     {
         assert!(names.contains(&name), "{name}: {names:?}");
     }

@@ -20,7 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The parts serve without the loader too: [`LinuxMap`], [`LinuxProgram`] (with [`test_run`](LinuxProgram::test_run)), [`LinuxLink`], [`Btf`],
+//! `examples/follow.rs` is the whole of it with waiting, to run. The parts serve without the loader too: [`LinuxMap`], [`LinuxProgram`] (with [`test_run`](LinuxProgram::test_run)), [`LinuxLink`], [`Btf`],
 //! [`RingMemory`] for `ebpf-ringbuf`, [`PerfRings`], a [`Waiter`] around epoll, [`cpus`] with a guard that binds a thread to one.
 //!
 //! # When not to use it
