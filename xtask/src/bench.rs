@@ -1,4 +1,4 @@
-//! The ring's goals in figures.
+//! The project's goals in figures.
 
 use clap::Subcommand;
 
@@ -8,11 +8,34 @@ use crate::step::{Failure, Outcome, Step, exists, in_ci, needs};
 /// What `cargo xtask bench` measures.
 #[derive(Subcommand)]
 pub(crate) enum Figures {
-    /// Instructions per step of the ring, beside the committed table (needs valgrind)
+    /// Instructions per step, beside the committed table (needs valgrind)
     Instructions {
         /// Replace the table
         #[arg(long)]
         write: bool,
+    },
+    /// Opening objects beside the peers, and how its price grows; fails where a goal is missed (real objects need libelf,
+    /// zlib, xdp-tools and libbpf-tools)
+    Open {
+        /// Only objects whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<String>,
+    },
+    /// Draining the kernel's perf rings beside libbpf; fails where a goal is missed (root, clang, libelf and zlib)
+    Perf {
+        /// Only rows whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<String>,
     },
     /// Loading k of 64 programs into the kernel, beside libbpf; fails where a goal is missed (root, clang, libelf and zlib)
     Load {
@@ -23,10 +46,19 @@ pub(crate) enum Figures {
         #[arg(long, value_name = "FILE")]
         json: Option<String>,
     },
-    /// Speed beside the peers; fails where a goal is missed (the kernel's ring needs root, clang, libelf and zlib)
+    /// The ring's speed beside the peers; fails where a goal is missed (the kernel's ring needs root, clang, libelf and zlib)
     Ring {
         /// Only rows whose names contain this
         filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<String>,
+    },
+    /// Transactions of the filter engine: how many a second, how long they wait, what the serializer costs
+    Wfp {
         /// Fewer turns: for a look, not for a verdict
         #[arg(long)]
         quick: bool,
@@ -40,8 +72,11 @@ pub(crate) enum Figures {
 pub(crate) fn run(figures: &Figures) -> Result<Outcome, Failure> {
     match figures {
         Figures::Instructions { write } => instructions(*write),
+        Figures::Open { filter, quick, json } => open(filter.as_deref(), *quick, json.as_deref()),
         Figures::Load { quick, json } => load(*quick, json.as_deref()),
+        Figures::Perf { filter, quick, json } => perf(filter.as_deref(), *quick, json.as_deref()),
         Figures::Ring { filter, quick, json } => ring(filter.as_deref(), *quick, json.as_deref()),
+        Figures::Wfp { quick, json } => wfp(*quick, json.as_deref()),
     }
 }
 
@@ -62,39 +97,68 @@ pub(crate) fn instructions(write: bool) -> Result<Outcome, Failure> {
         .arguments(write)
         .or("make the step cheaper, or take its price into the table and say why: cargo xtask bench instructions --write")
         .run()?;
-    Ok(Outcome::Shown("no step of the ring takes more instructions than the table says".to_owned()))
+    Ok(Outcome::Shown("no step takes more instructions than the table says".to_owned()))
+}
+
+fn open(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+    needs("bench open", "libelf and zlib with their headers, xdp-tools, libbpf-tools, valgrind");
+    let features = peers("real objects beside libbpf and aya")?;
+    // What valgrind runs is a binary of its own, which `run` does not build.
+    Step::cargo(&["build", "--profile", "bench", "-p", "ebpf-bench", "--bins"]).arguments(features).run()?;
+    figures("open", features, filter, quick, json)
 }
 
 fn load(quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
     needs("bench load", "root, clang, libelf and zlib");
-    if let Some(missing) = kernel::missing() {
-        return Ok(Outcome::Skipped(missing));
+    figures("load", peers("loading into the kernel")?, None, quick, json)
+}
+
+fn ring(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+    needs("bench ring", "two CPUs that nobody else uses; for the kernel's ring root, clang, libelf and zlib");
+    figures("ring", peers("the kernel's ring")?, filter, quick, json)
+}
+
+/// The feature that brings the peers in which need libelf, if it is there.
+fn peers(what: &str) -> Result<&'static [&'static str], Failure> {
+    match kernel::missing() {
+        None => Ok(&["--features", "kernel"]),
+        Some(missing) if in_ci() => Err(Failure(missing)),
+        Some(missing) => {
+            println!("skipped: {what} ({missing})");
+            Ok(&[])
+        }
     }
-    let mut arguments = vec!["--", "load"];
+}
+
+fn perf(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+    needs("bench perf", "root, clang, libelf and zlib; CPUs that nobody else uses");
+    figures("perf", peers("the kernel's perf rings")?, filter, quick, json)
+}
+
+fn figures(
+    which: &str,
+    features: &[&str],
+    filter: Option<&str>,
+    quick: bool,
+    json: Option<&str>,
+) -> Result<Outcome, Failure> {
+    let mut arguments = vec!["--", which];
+    arguments.extend(filter);
     arguments.extend(quick.then_some("--quick"));
     arguments.extend(json.iter().flat_map(|file| ["--json", file]));
-    bench(&["--features", "kernel"])
+    bench(features)
         .arguments(&arguments)
         .or("a goal is missed: run it again when the machine is quiet, then look for the reason")
         .run()?;
     Ok(Outcome::Shown("every goal is reached".to_owned()))
 }
 
-fn ring(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
-    needs("bench ring", "two CPUs that nobody else uses; for the kernel's ring root, clang, libelf and zlib");
-    let features: &[&str] = match kernel::missing() {
-        None => &["--features", "kernel"],
-        Some(missing) if in_ci() => return Err(Failure(missing)),
-        Some(missing) => {
-            println!("skipped: the kernel's ring ({missing})");
-            &[]
-        }
-    };
-    let mut arguments = vec!["--", "ring"];
-    arguments.extend(filter);
+fn wfp(quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+    needs("bench wfp", "a machine that is not busy otherwise");
+    let mut arguments = vec!["--", "wfp"];
     arguments.extend(quick.then_some("--quick"));
     arguments.extend(json.iter().flat_map(|file| ["--json", file]));
-    bench(features)
+    bench(&[])
         .arguments(&arguments)
         .or("a goal is missed: run it again when the machine is quiet, then look for the reason")
         .run()?;

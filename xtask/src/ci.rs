@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::step::{Failure, Outcome, Step, in_ci, needs};
-use crate::{fuzz, kernel, mutants, programs, test};
+use crate::{bench, fuzz, kernel, mutants, programs, test, windows};
 
 /// A stage of `cargo xtask ci`, in the order in which they run: cheap ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,13 +14,18 @@ pub(crate) enum Stage {
     Test,
     Programs,
     Kernel,
+    Instructions,
+    Windows,
     Mutants,
     Fuzz,
 }
 
 /// `cargo xtask ci`.
 pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
-    needs("ci", "rustfmt, clippy, clang, the headers of libelf and zlib, nightly with cargo-fuzz");
+    needs(
+        "ci",
+        "rustfmt, clippy, clang, valgrind, the headers of libelf and zlib, mingw-w64 and wine, nightly with cargo-fuzz",
+    );
     let mut left_out = Vec::new();
     for stage in Stage::value_variants() {
         let name = format!("{stage:?}").to_lowercase();
@@ -36,6 +41,8 @@ pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
             Stage::Test => test::run(),
             Stage::Programs => programs::run(false),
             Stage::Kernel => kernel::run(),
+            Stage::Instructions => bench::instructions(false),
+            Stage::Windows => windows::run(),
             Stage::Mutants => mutants::run(None),
             Stage::Fuzz => fuzz::run(None, seconds),
         }?

@@ -13,6 +13,7 @@ mod mutants;
 mod programs;
 mod step;
 mod test;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Verb::Mutants { package } => mutants::run(package.as_deref()),
         Verb::Programs { write } => programs::run(write),
         Verb::Test => test::run(),
+        Verb::Windows => windows::run(),
     };
     match result.and_then(Outcome::settle) {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,12 +53,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// The ring's goals in figures: speed beside its peers, instructions per step
+    /// The goals in figures: speed beside the peers, instructions per step
     Bench {
         #[command(subcommand)]
         figures: bench::Figures,
     },
-    /// Everything that must hold before a change is taken: fmt, clippy, docs, test, programs, kernel, fuzz
+    /// Everything that must hold before a change is taken: fmt, clippy, docs, test, programs, kernel, windows, mutants, fuzz
     Ci {
         /// Stages to leave out (because they have just been run)
         #[arg(long, value_name = "STAGE", num_args = 1.., value_delimiter = ',')]
@@ -83,9 +85,9 @@ enum Verb {
         #[arg(long, value_name = "N", default_value_t = 2)]
         preemptions: u32,
     },
-    /// Weaken one memory ordering after the other: some concurrency model must notice each
+    /// Weaken one memory ordering, or leave out one step, after the other: some concurrency model must notice each
     Mutants {
-        /// Package whose orderings to weaken; all that have models, if none is given
+        /// Package whose orderings and steps to go over; all that have models, if none is given
         package: Option<String>,
     },
     /// Rebuild the BPF programs of crates/cli/programs and compare them with the committed objects (needs clang)
@@ -96,4 +98,6 @@ enum Verb {
     },
     /// Everything that needs nothing but cargo: unit, integration and doc tests, bounded concurrency models
     Test,
+    /// The Windows parts, without Windows: the compiler for its target, and one executable under Wine
+    Windows,
 }

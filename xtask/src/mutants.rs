@@ -1,4 +1,4 @@
-//! Does every memory ordering earn its place? Each is weakened in turn, and some model has to turn red.
+//! Does every memory ordering, and every step of a protocol, earn its place? Each is weakened or left out in turn, and some model has to turn red.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -29,7 +29,7 @@ pub(crate) fn run(package: Option<&str>) -> Result<Outcome, Failure> {
     }
     if survivors.is_empty() && killed > 0 {
         Ok(Outcome::Shown(format!(
-            "each of {killed} orderings and fences, weakened alone, turns a model red"
+            "each of {killed} orderings, fences and steps, weakened or left out alone, turns a model red"
         )))
     } else {
         Err(Failure(format!(
@@ -44,8 +44,12 @@ pub(crate) struct Modelled {
     pub(crate) package: &'static str,
     /// The environment variable that names the site to weaken.
     pub(crate) variable: &'static str,
-    /// The file with the package's table of orderings.
-    pub(crate) orders: &'static str,
+    /// The file with the package's table of orderings, or of steps that can be left out.
+    pub(crate) sites: &'static str,
+    /// Which target of the package holds the models that mutants are run against.
+    pub(crate) target: &'static [&'static str],
+    /// Other targets with models.
+    pub(crate) others: &'static [&'static str],
 }
 
 /// The models of a package, compiled once, the quickest first.
@@ -57,7 +61,7 @@ struct Suite<'a> {
 
 impl<'a> Suite<'a> {
     fn build(modelled: &'a Modelled) -> Result<Self, Failure> {
-        let binary = test::model_binary(modelled.package)?;
+        let binary = test::model_binary(modelled)?;
         let listed = Step::new(&binary, &["--list", "models::"]).output()?;
         let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
         let mut suite = Self { modelled, binary, models: Vec::new() };
@@ -94,18 +98,23 @@ impl<'a> Suite<'a> {
     }
 }
 
-/// The sites whose ordering is more than relaxed, read from the table.
+/// The sites whose ordering is more than relaxed, or the steps (`NAME = "where"`), read from the table. An ordering with two
+/// halves is two: each half alone has to be missed.
 fn sites(modelled: &Modelled) -> Result<Vec<String>, Failure> {
-    let path = root().join(modelled.orders);
+    let path = root().join(modelled.sites);
     let table = fs::read_to_string(&path).map_err(|error| Failure(format!("{}: {error}", path.display())))?;
     let sites: Vec<String> = table
         .lines()
         .filter_map(|line| line.trim().strip_suffix(';')?.split_once(" = "))
         .filter(|(name, ordering)| {
             let is_name = name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-            is_name && ["Acquire", "Release", "AcqRel", "SeqCst"].contains(ordering)
+            let is_step = ordering.starts_with('"');
+            is_name && (is_step || ["Acquire", "Release", "AcqRel", "SeqCst"].contains(ordering))
         })
-        .map(|(name, _)| name.to_owned())
+        .flat_map(|(name, ordering)| match ordering {
+            "AcqRel" => vec![format!("{name}-acquire"), format!("{name}-release")],
+            _ => vec![name.to_owned()],
+        })
         .collect();
     if sites.is_empty() { Err(Failure(format!("{}: no orderings found", path.display()))) } else { Ok(sites) }
 }

@@ -56,7 +56,9 @@ fn count() -> Result<BTreeMap<String, f64>, String> {
     names
         .lines()
         .map(|name| {
-            let difference = run_counted(&steps, name, MANY)? - run_counted(&steps, name, FEW)?;
+            // As many characters for every count.
+            let counted = |count: u32| run_counted(&steps, &[name, &format!("{count:04}")]);
+            let difference = counted(MANY)? - counted(FEW)?;
             Ok((name.to_owned(), difference as f64 / f64::from(MANY - FEW)))
         })
         .collect()
@@ -68,12 +70,12 @@ fn steps() -> Result<PathBuf, String> {
     Ok(own.with_file_name("steps"))
 }
 
-fn run_counted(steps: &Path, name: &str, count: u32) -> Result<i64, String> {
+/// Instructions that a run of `binary` takes.
+pub(crate) fn run_counted(binary: &Path, arguments: &[&str]) -> Result<i64, String> {
     let output = Command::new("valgrind")
         .args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"])
-        .arg(steps)
-        // As many characters for every count.
-        .args([name, &format!("{count:04}")])
+        .arg(binary)
+        .args(arguments)
         .env_clear()
         .output()
         .map_err(|error| format!("valgrind: {error} (apt-get install valgrind)"))?;
@@ -82,7 +84,7 @@ fn run_counted(steps: &Path, name: &str, count: u32) -> Result<i64, String> {
         log.lines().find_map(|line| line.split_once("refs:")).map(|(_, figure)| figure.replace(',', ""));
     match counted.and_then(|figure| figure.trim().parse().ok()) {
         Some(figure) if output.status.success() => Ok(figure),
-        _ => Err(format!("valgrind on {name}: {log}")),
+        _ => Err(format!("valgrind on {}: {log}", arguments.join(" "))),
     }
 }
 

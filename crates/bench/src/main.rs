@@ -1,4 +1,4 @@
-//! The goals of the ring in figures, beside the peers.
+//! The project's goals in figures, beside the peers.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -12,12 +12,17 @@
 )]
 
 mod floor;
+mod idle;
 mod instructions;
 #[cfg(feature = "kernel")]
 mod kernel;
 mod measure;
+mod open;
+#[cfg(feature = "kernel")]
+mod perf;
 mod process;
 mod report;
+mod wfp;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,10 +31,21 @@ use clap::Parser;
 
 use report::Report;
 
-/// Figures of the ring; fails where a goal is missed.
+/// Figures; fails where a goal is missed.
 #[derive(Parser)]
 #[command(name = "ebpf-bench")]
 enum Arguments {
+    /// Opening objects, beside the peers
+    Open {
+        /// Only objects whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Speed beside the peers
     Ring {
         /// Only rows whose names contain this
@@ -50,6 +66,26 @@ enum Arguments {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Transactions of the filter engine: how many a second, how long they wait, what the serializer costs
+    Wfp {
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// The kernel's perf rings: speed beside libbpf
+    Perf {
+        /// Only rows whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Instructions per step, beside the committed table
     Instructions {
         /// Replace the table
@@ -59,11 +95,19 @@ enum Arguments {
 }
 
 fn main() -> ExitCode {
+    let turns = |quick| if quick { 11 } else { 41 };
     let reached = match Arguments::parse() {
-        Arguments::Ring { filter, quick, json } => {
-            ring(filter.as_deref().unwrap_or_default(), if quick { 11 } else { 41 }, json)
+        Arguments::Open { filter, quick, json } => {
+            figures(json, turns(quick), |report, turns| open::run(report, turns, &filter.unwrap_or_default()))
         }
-        Arguments::Load { quick, json } => load(if quick { 5 } else { 31 }, json),
+        Arguments::Ring { filter, quick, json } => {
+            figures(json, turns(quick), |report, turns| ring(report, turns, &filter.unwrap_or_default()))
+        }
+        Arguments::Load { quick, json } => figures(json, if quick { 5 } else { 31 }, load),
+        Arguments::Perf { filter, quick, json } => {
+            figures(json, turns(quick), |report, turns| perf(report, turns, &filter.unwrap_or_default()))
+        }
+        Arguments::Wfp { quick, json } => figures(json, turns(quick), wfp::run),
         Arguments::Instructions { write } => instructions::run(write),
     };
     match reached {
@@ -76,39 +120,59 @@ fn main() -> ExitCode {
     }
 }
 
-fn ring(filter: &str, turns: usize, json: Option<PathBuf>) -> Result<bool, String> {
+/// Measures, says whether every goal is reached, and writes the figures to a file if there is to be one.
+fn figures(
+    json: Option<PathBuf>,
+    turns: usize,
+    measure: impl FnOnce(&mut Report, usize),
+) -> Result<bool, String> {
     println!("{} CPUs, medians of {turns} turns", measure::cpus());
     let mut report = Report::default();
-    #[cfg(feature = "kernel")]
-    kernel::run(&mut report, turns, filter);
-    #[cfg(not(feature = "kernel"))]
-    report.skip(
-        "the kernel's ring: built without the feature `kernel`, which needs libelf and zlib with headers"
-            .to_owned(),
-    );
-    process::run_one(&mut report, turns, filter);
-    process::run_many(&mut report, turns, filter);
-    floor::run(&mut report, turns);
-    settle(&report, json)
-}
-
-fn load(turns: usize, json: Option<PathBuf>) -> Result<bool, String> {
-    println!("medians of {turns} turns");
-    let mut report = Report::default();
-    #[cfg(feature = "kernel")]
-    kernel::load::run(&mut report, turns);
-    #[cfg(not(feature = "kernel"))]
-    report.skip(
-        "loading: built without the feature `kernel`, which needs libelf and zlib with headers".to_owned(),
-    );
-    settle(&report, json)
-}
-
-fn settle(report: &Report, json: Option<PathBuf>) -> Result<bool, String> {
+    measure(&mut report, turns);
     let reached = report.settle();
     if let Some(file) = json {
         let text = format!("{:#}\n", report.json());
         std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     Ok(reached)
+}
+
+fn load(report: &mut Report, turns: usize) {
+    #[cfg(feature = "kernel")]
+    kernel::load::run(report, turns);
+    #[cfg(not(feature = "kernel"))]
+    {
+        let _ = turns;
+        report.skip(
+            "loading: built without the feature `kernel`, which needs libelf and zlib with headers"
+                .to_owned(),
+        );
+    }
+}
+
+fn perf(report: &mut Report, turns: usize, filter: &str) {
+    #[cfg(feature = "kernel")]
+    perf::run(report, turns, filter);
+    #[cfg(not(feature = "kernel"))]
+    {
+        let _ = turns;
+        report.skip(format!(
+            "the kernel's perf rings (`{filter}`): built without the feature `kernel`, which needs libelf and zlib with headers"
+        ));
+    }
+}
+
+fn ring(report: &mut Report, turns: usize, filter: &str) {
+    #[cfg(feature = "kernel")]
+    kernel::run(report, turns, filter);
+    #[cfg(not(feature = "kernel"))]
+    report.skip(
+        "the kernel's ring: built without the feature `kernel`, which needs libelf and zlib with headers"
+            .to_owned(),
+    );
+    process::run_one(report, turns, filter);
+    process::run_many(report, turns, filter);
+    if filter.is_empty() {
+        floor::run(report, turns);
+    }
 }

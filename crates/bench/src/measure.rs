@@ -81,6 +81,11 @@ impl Series {
         1e3 / median(self.nanoseconds.clone())
     }
 
+    /// Microseconds a turn says.
+    pub(crate) fn microseconds(&self) -> f64 {
+        median(self.nanoseconds.clone()) / 1e3
+    }
+
     /// What a turn took.
     #[cfg(feature = "kernel")]
     pub(crate) fn nanoseconds(&self) -> f64 {
@@ -134,11 +139,16 @@ impl Seen {
     #[cfg(feature = "kernel")]
     #[inline(always)]
     pub(crate) fn glance(&mut self, payload: &[u8]) {
+        self.count(payload.len(), payload.first_chunk().map_or(0, |first| u64::from_ne_bytes(*first)));
+    }
+
+    /// The same for who has looked already.
+    #[cfg(feature = "kernel")]
+    #[inline(always)]
+    pub(crate) fn count(&mut self, length: usize, first: u64) {
         self.records += 1;
-        self.bytes = self.bytes.wrapping_add(payload.len() as u64);
-        if let Some(first) = payload.first_chunk() {
-            self.sum = self.sum.wrapping_add(u64::from_ne_bytes(*first));
-        }
+        self.bytes = self.bytes.wrapping_add(length as u64);
+        self.sum = self.sum.wrapping_add(first);
     }
 
     /// Looks at every byte.

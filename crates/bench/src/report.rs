@@ -14,6 +14,10 @@ struct Goal {
     what: String,
     reached: f64,
     wanted: f64,
+    /// Whether `wanted` may not be exceeded; otherwise it has to be reached.
+    is_limit: bool,
+    /// What the memory itself would let one reach.
+    possible: Option<f64>,
 }
 
 struct Table {
@@ -51,7 +55,18 @@ impl Report {
 
     /// A figure that has to reach `wanted`.
     pub(crate) fn goal(&mut self, what: impl Into<String>, reached: f64, wanted: f64) {
-        self.goals.push(Goal { what: what.into(), reached, wanted });
+        self.goals.push(Goal { what: what.into(), reached, wanted, is_limit: false, possible: None });
+    }
+
+    /// The same, with the figure that something without any synchronisation reaches in the same run.
+    pub(crate) fn goal_below(&mut self, what: impl Into<String>, reached: f64, wanted: f64, possible: f64) {
+        let possible = Some(possible);
+        self.goals.push(Goal { what: what.into(), reached, wanted, is_limit: false, possible });
+    }
+
+    /// A figure that must not exceed `most`.
+    pub(crate) fn limit(&mut self, what: impl Into<String>, reached: f64, most: f64) {
+        self.goals.push(Goal { what: what.into(), reached, wanted: most, is_limit: true, possible: None });
     }
 
     /// A part that could not run here.
@@ -65,7 +80,13 @@ impl Report {
         println!("\ngoals");
         for goal in &self.goals {
             let verdict = if goal.is_reached() { "reached" } else { "MISSED " };
-            println!("  {verdict}  {:<64} {:>6.2}x  (wanted {:.1}x)", goal.what, goal.reached, goal.wanted);
+            let wanted = if goal.is_limit { "at most" } else { "wanted" };
+            let possible =
+                goal.possible.map_or(String::new(), |possible| format!(", without a ring {possible:.2}x"));
+            println!(
+                "  {verdict}  {:<64} {:>6.2}x  ({wanted} {:.1}x{possible})",
+                goal.what, goal.reached, goal.wanted
+            );
         }
         let missed = self.goals.iter().filter(|goal| !goal.is_reached()).count();
         println!("{} goals, {missed} missed", self.goals.len());
@@ -75,7 +96,7 @@ impl Report {
     /// The same for programs.
     pub(crate) fn json(&self) -> serde_json::Value {
         use serde_json::{Value, json};
-        let goal = |goal: &Goal| json!({ "what": goal.what, "reached": goal.reached, "wanted": goal.wanted, "met": goal.is_reached() });
+        let goal = |goal: &Goal| json!({ "what": goal.what, "reached": goal.reached, "wanted": goal.wanted, "at_most": goal.is_limit, "met": goal.is_reached(), "possible": goal.possible });
         let row = |(name, figures): &(String, Vec<(&'static str, f64)>)| {
             let figures = figures.iter().map(|(name, figure)| ((*name).to_owned(), json!(figure)));
             json!({ "row": name, "figures": Value::Object(figures.collect()) })
@@ -91,6 +112,6 @@ impl Report {
 
 impl Goal {
     fn is_reached(&self) -> bool {
-        self.reached >= self.wanted
+        if self.is_limit { self.reached <= self.wanted } else { self.reached >= self.wanted }
     }
 }

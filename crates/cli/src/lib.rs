@@ -1,9 +1,10 @@
 //! The tool `ebpf-blocks`: what an eBPF object file holds, and what its programs do, on any machine and without privileges, or on the kernel.
 //!
 //! ```console
-//! $ ebpf-blocks inspect OBJECT…
+//! $ ebpf-blocks inspect [--cost] [--table linux|windows] OBJECT…
 //! $ ebpf-blocks run OBJECT [--platform vm|linux] [--only NAME…] [--skip NAME…] [--repeat N]
 //! $ ebpf-blocks doctor
+//! $ ebpf-blocks wfp stress [--strategy NAME] [--threads N] [--seconds S] [--restart]
 //! ```
 //!
 //! All print aligned tables for people, or with `--json` one JSON object per line for programs. Messages about what went
@@ -13,7 +14,7 @@
 //! | exit status | meaning |
 //! |---|---|
 //! | 0 | all well; also when the reader of the output went away early (`… \| head`) |
-//! | 1 | something failed: a file that is no object, a program that cannot be loaded or that faults; `doctor`: programs cannot be loaded and run on this kernel |
+//! | 1 | something failed: a file that is no object, a program that cannot be loaded or that faults, a stress run that is not clean; `doctor`: programs cannot be loaded and run on this kernel |
 //! | 2 | wrong usage: unknown options, or a program's name that the object does not have, a platform that this system is not |
 //!
 //! # Not an API
@@ -24,19 +25,21 @@
 mod args;
 mod bytes;
 mod console;
+mod cost;
 mod doctor;
 mod inspect;
 mod progress;
 mod run;
 mod source;
 mod table;
+mod wfp;
 
 use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Arguments, Verb};
+use args::{Arguments, Verb, Wfp};
 
 pub use args::PlatformName;
 
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(doctor) => doctor.json,
         Verb::Inspect(inspect) => inspect.json,
         Verb::Run(run) => run.json,
+        Verb::Wfp(Wfp::Stress(stress)) => stress.json,
     };
     let stdout = io::stdout().lock();
     let mut console = Console::of_process(stdout, json);
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(_) => doctor::doctor(&mut console),
         Verb::Inspect(inspect) => inspect::inspect(inspect, &mut console),
         Verb::Run(run) => run::run(run, &mut console),
+        Verb::Wfp(Wfp::Stress(stress)) => wfp::stress(stress, &mut console),
     };
     let result = result.and_then(|status| console.flush().map(|()| status));
     match result {

@@ -1,6 +1,5 @@
 //! `ebpf-blocks run`: load an object on the embedded machine or the kernel, run its programs, print what comes out of its rings.
 
-mod cost;
 #[cfg(target_os = "linux")]
 mod linux;
 mod report;
@@ -12,10 +11,10 @@ use ebpf_vm::{Vm, VmConfig, VmProgram};
 
 use crate::args::{PlatformName, Run};
 use crate::console::{Console, Status};
+use crate::cost::ProgramCost;
 use crate::source::{self, file_name};
 use crate::{MAPS, PROGRAMS};
 
-use cost::ProgramCost;
 use report::{Report, Summary};
 
 /// What to run, how often, on what machine.
@@ -112,7 +111,7 @@ fn on_machine(
     let cost = ProgramCost::ask();
     for (program, handle) in loaded.programs() {
         // A program that cannot be linked is no reason to refuse the others; it costs what the file holds of it.
-        let len = object.file().linked_len(program).unwrap_or_else(|_| program.len());
+        let len = object.file().layout(program).map_or(program.len(), |layout| layout.len());
         match handle {
             Some(_) => summary.loaded(),
             None => summary.skipped(len, cost.of(program.name(), len)),

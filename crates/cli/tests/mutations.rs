@@ -98,7 +98,8 @@ impl Tally {
 fn exercise(name: &str, data: &[u8]) -> (Status, Status) {
     let plan = Plan { repeat: 1, machine: machine(), ..Plan::default() };
     let mut console = Console::new(std::io::sink(), std::io::sink(), data.len().is_multiple_of(2));
-    let inspected = inspect_object(name, name, data, &mut console).expect("a sink takes everything");
+    let inspected =
+        inspect_object(name, name, data, Some(machine()), &mut console).expect("a sink takes everything");
     let ran = run_object(name, name, data, &plan, &mut console).expect("a sink takes everything");
     (inspected, ran)
 }

@@ -179,10 +179,19 @@ impl Program {
     ///
     /// The kernel's error and what the verifier says.
     pub fn load(instructions: &[Instruction]) -> Result<Self, String> {
+        Self::load_as("syscall", ProgramKind::SYSCALL, instructions)
+    }
+
+    /// The same for a program of another type, as one of that section.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error and what the verifier says.
+    pub fn load_as(section: &str, kind: ProgramKind, instructions: &[Instruction]) -> Result<Self, String> {
         let spec = ProgramSpec {
             name: "test",
-            section: "syscall",
-            kind: ProgramKind::SYSCALL,
+            section,
+            kind,
             expected_attach_type: 0,
             license: "GPL",
             instructions,
@@ -197,6 +206,30 @@ impl Program {
     /// The kernel's.
     pub fn run(&self, context: &mut [u8]) -> Result<u32, Errno> {
         let outcome = self.0.test_run(TestRun { context, ..Default::default() });
+        outcome.map(|outcome| outcome.returned).map_err(|error| Errno(error.errno()))
+    }
+
+    /// Runs a `raw_tracepoint` program once on CPU number `cpu`, with these arguments, and gives what it returned.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `ENXIO` when that CPU is not online.
+    pub fn run_on(&self, cpu: u32, arguments: &[u64]) -> Result<u32, Errno> {
+        self.run_raw(Some(cpu), arguments)
+    }
+
+    /// The same on whichever CPU the caller is running.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn run_here(&self, arguments: &[u64]) -> Result<u32, Errno> {
+        self.run_raw(None, arguments)
+    }
+
+    fn run_raw(&self, cpu: Option<u32>, arguments: &[u64]) -> Result<u32, Errno> {
+        let mut context: Vec<u8> = arguments.iter().flat_map(|argument| argument.to_ne_bytes()).collect();
+        let outcome = self.0.test_run(TestRun { cpu, context: &mut context, ..Default::default() });
         outcome.map(|outcome| outcome.returned).map_err(|error| Errno(error.errno()))
     }
 }

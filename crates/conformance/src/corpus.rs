@@ -104,6 +104,21 @@ pub fn source(name: &str) -> Result<Option<Sample>, String> {
     compile(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sources").join(name)).map(Some)
 }
 
+/// The object made of a source that is given as text, under that file name; nothing if there is no clang.
+///
+/// # Errors
+///
+/// What clang says of a source it does not take.
+pub fn text(name: &str, source: &str) -> Result<Option<Sample>, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    if Command::new("clang").arg("--version").output().is_err() {
+        return Ok(None);
+    }
+    let path = folder.path().join(name);
+    fs::write(&path, source).map_err(|error| error.to_string())?;
+    compile(&path).map(Some)
+}
+
 /// Says that a package is missing: as a note on a developer's machine, as a failure where `CI` is set.
 ///
 /// # Errors

@@ -11,6 +11,8 @@
 //! | `tests/table.rs` | the same programs and maps, in the same order, with the same attributes? |
 //! | `tests/names.rs` | does every section name stand for the same type, and every type have the same name? |
 //! | `tests/relocation.rs` | the same instructions, one by one, after linking? |
+//! | `tests/needs.rs` | what only a kernel knows: the same references, configuration, poisoned calls, and records? |
+//! | `tests/special.rs` | linked objects, no program to a thousand, and is each error of the same class? |
 //! | `tests/mutations.rs` | the same verdict on damaged objects, and the same table where both accept? |
 //! | `tests/inspect.rs` | does the tool's `inspect --json` say what libbpf says? |
 //!
@@ -25,6 +27,14 @@
 //! | `tests/ring_user.rs` | does the kernel drain our user ring, and do we drain as the kernel does, errors included? |
 //! | `tests/ring_overwrite.rs` | the same for rings that overwrite (Linux 6.19) |
 //!
+//! So it is for perf rings ([`perf`]), which a program fills on a CPU of choice:
+//!
+//! | test | question |
+//! |---|---|
+//! | `tests/perf_bytes.rs` | the same bytes, refusals, losses and wakeups after every call, for any sequence of calls? |
+//! | `tests/perf_wakeup.rs` | does the hang of events that are spread over CPUs come when it should, and does every remedy work? |
+//! | `tests/perf_scenarios.rs` | what other projects ask of their readers; [`scenarios`] says which is which, for both kinds of rings |
+//!
 //! `EBPF_CONFORMANCE_LOG=1` lets libbpf's own messages through. What a test needs and does not find (packages, rights)
 //! is printed as `skipped: …`; with `CI` set, a missing package is a failure.
 
@@ -33,12 +43,19 @@ pub mod bpf;
 #[cfg(target_os = "linux")]
 pub mod corpus;
 #[cfg(target_os = "linux")]
+pub mod kernel;
+#[cfg(target_os = "linux")]
 pub mod kernel_ring;
 #[cfg(target_os = "linux")]
 pub mod libbpf;
 #[cfg(target_os = "linux")]
 pub mod pause;
 #[cfg(target_os = "linux")]
+pub mod perf;
+#[cfg(target_os = "linux")]
+pub mod pin;
+#[cfg(target_os = "linux")]
 pub mod ring_program;
 #[cfg(target_os = "linux")]
 pub mod rows;
+pub mod scenarios;

@@ -45,17 +45,28 @@ impl Object {
     ///
     /// The number libbpf gives; `EINVAL` for a name with a NUL in it.
     pub fn open(file_name: &str, bytes: &[u8]) -> Result<Self, Errno> {
+        Self::open_configured(file_name, bytes, "")
+    }
+
+    /// As [`open`](Self::open), with lines of a kernel configuration that come before the running kernel's.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_configured(file_name: &str, bytes: &[u8], configuration: &str) -> Result<Self, Errno> {
         quieten();
         let name = file_name.split('.').next().unwrap_or_default();
         let name = CString::new(name).map_err(|_| Errno(EINVAL))?;
+        let configuration = CString::new(configuration).map_err(|_| Errno(EINVAL))?;
         let options = sys::bpf_object_open_opts {
             sz: size_of::<sys::bpf_object_open_opts>() as sys::size_t,
             object_name: name.as_ptr(),
+            kconfig: if configuration.is_empty() { std::ptr::null() } else { configuration.as_ptr() },
             ..Default::default()
         };
         let start = bytes.as_ptr().cast::<c_void>();
         let length = bytes.len() as sys::size_t;
-        // SAFETY: `start` and `length` describe readable memory, `options` and the name in it outlive the call, and libbpf
+        // SAFETY: `start` and `length` describe readable memory, `options` and the texts in it outlive the call, and libbpf
         // keeps no pointer to any of them when it returns.
         let object = unsafe { sys::bpf_object__open_mem(start, length, &raw const options) };
         Self::from_raw(object)
@@ -150,6 +161,64 @@ impl Object {
         self.programs().map(|program| (program.name(), program.instructions())).collect()
     }
 
+    /// Whether the map with that index is created when the object is loaded.
+    #[must_use]
+    pub fn autocreate(&self, map: usize) -> bool {
+        // SAFETY: the map is one of this live object's.
+        self.maps().nth(map).is_some_and(|map| unsafe { sys::bpf_map__autocreate(map.0) })
+    }
+
+    /// Says whether the map with that index is to be created.
+    ///
+    /// # Errors
+    ///
+    /// libbpf's refusal; `EINVAL` if there is no such map.
+    pub fn set_autocreate(&mut self, map: usize, autocreate: bool) -> Result<(), Errno> {
+        let map = self.maps().nth(map).ok_or(Errno(EINVAL))?;
+        // SAFETY: the map is one of this live object's.
+        check(unsafe { sys::bpf_map__set_autocreate(map.0.cast_mut(), autocreate) })
+    }
+
+    /// Says whether the program of that name is to be loaded.
+    ///
+    /// # Errors
+    ///
+    /// libbpf's refusal; `EINVAL` if there is no such program.
+    pub fn set_autoload(&mut self, name: &str, autoload: bool) -> Result<(), Errno> {
+        let program = self.programs().find(|program| program.name() == name).ok_or(Errno(EINVAL))?;
+        // SAFETY: the program is one of this live object's.
+        check(unsafe { sys::bpf_program__set_autoload(program.0, autoload) })
+    }
+
+    /// The function records of each program, as libbpf gives them to the kernel after [`relocate`](Self::relocate): the
+    /// instruction and its function's type.
+    #[must_use]
+    pub fn function_info(&self) -> Vec<Vec<[u32; 2]>> {
+        let of = |program: ProgramRef<'_>| {
+            // SAFETY: the program is one of this live object's.
+            let first = unsafe { sys::bpf_program__func_info(program.0) };
+            // SAFETY: as above.
+            let count = unsafe { sys::bpf_program__func_info_cnt(program.0) };
+            // SAFETY: two words each, kept by libbpf as long as the object lives.
+            unsafe { records(first.cast::<[u32; 2]>(), count) }
+        };
+        self.programs().map(of).collect()
+    }
+
+    /// The line records of each program: the instruction, the file's name, the line, and where in the source that is.
+    #[must_use]
+    pub fn line_info(&self) -> Vec<Vec<[u32; 4]>> {
+        let of = |program: ProgramRef<'_>| {
+            // SAFETY: the program is one of this live object's.
+            let first = unsafe { sys::bpf_program__line_info(program.0) };
+            // SAFETY: as above.
+            let count = unsafe { sys::bpf_program__line_info_cnt(program.0) };
+            // SAFETY: four words each, kept by libbpf as long as the object lives.
+            unsafe { records(first.cast::<[u32; 4]>(), count) }
+        };
+        self.programs().map(of).collect()
+    }
+
     /// The descriptor of each map, in the order of the table; -1 for a map that was not created.
     #[must_use]
     pub fn map_descriptors(&self) -> Vec<i32> {
@@ -188,6 +257,42 @@ impl Drop for Object {
         // SAFETY: the object came from an open that succeeded, is closed only here, and nothing borrowed from it is left.
         unsafe { sys::bpf_object__close(self.object.as_ptr()) }
     }
+}
+
+/// What libbpf's static linker makes of objects (`bpftool gen object`), in that order.
+///
+/// # Errors
+///
+/// What the linker refuses, or the system's error with the files in between.
+pub fn link(objects: &[&[u8]]) -> Result<Vec<u8>, Errno> {
+    quieten();
+    let system = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(EINVAL));
+    let folder = tempfile::tempdir().map_err(system)?;
+    let name = |file: String| {
+        let path = folder.path().join(file);
+        CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno(EINVAL))
+    };
+    let output = name("linked.o".to_owned())?;
+    // SAFETY: the name is NUL-terminated and outlives the call; no options is a valid choice.
+    let linker = unsafe { sys::bpf_linker__new(output.as_ptr(), std::ptr::null_mut()) };
+    let linker = NonNull::new(linker).ok_or_else(last_errno)?;
+    let mut status = Ok(());
+    for (index, object) in objects.iter().enumerate() {
+        let path = folder.path().join(format!("{index}.o"));
+        let written = std::fs::write(&path, object).map_err(system);
+        status = status.and(written).and_then(|()| {
+            let path = name(format!("{index}.o"))?;
+            // SAFETY: the linker is live, the name is NUL-terminated and outlives the call.
+            check(unsafe { sys::bpf_linker__add_file(linker.as_ptr(), path.as_ptr(), std::ptr::null()) })
+        });
+    }
+    status = status.and_then(|()| {
+        // SAFETY: the linker is live.
+        check(unsafe { sys::bpf_linker__finalize(linker.as_ptr()) })
+    });
+    // SAFETY: made above, freed only here.
+    unsafe { sys::bpf_linker__free(linker.as_ptr()) };
+    status.and_then(|()| std::fs::read(folder.path().join("linked.o")).map_err(system))
 }
 
 /// Program type and expected attach type that a section's name stands for; nothing if it stands for none.
@@ -330,6 +435,17 @@ impl MapRef<'_> {
         let bytes = unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length) };
         Some(bytes.to_vec())
     }
+}
+
+/// # Safety
+///
+/// `first` is null or points to `count` readable records that are as large as a `Record` and of plain numbers.
+unsafe fn records<Record: Copy>(first: *const Record, count: u32) -> Vec<Record> {
+    if first.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: not null, and the caller vouches for the rest.
+    unsafe { std::slice::from_raw_parts(first, usize::try_from(count).unwrap_or(0)) }.to_vec()
 }
 
 /// # Safety

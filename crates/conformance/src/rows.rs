@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ebpf_progtable::{Instruction, Map, ObjectFile, OpenError, Program, RelocateError};
+use ebpf_progtable::{Instruction, Map, ObjectFile, OpenError, Program};
 
 /// Room for the largest object in the corpus.
 pub type File<'data> = ObjectFile<'data, 512, 128>;
@@ -72,7 +72,7 @@ pub fn open<'data>(file_name: &'data str, bytes: &'data [u8]) -> Result<File<'da
 
 /// What we know of an object.
 #[must_use]
-pub fn table(file: &File<'_>) -> Table {
+pub fn table<const PROGRAMS: usize, const MAPS: usize>(file: &ObjectFile<'_, PROGRAMS, MAPS>) -> Table {
     Table {
         programs: file.programs().map(program_row).collect(),
         maps: file.maps().iter().map(map_row).collect(),
@@ -110,17 +110,20 @@ pub fn differences(ours: &Table, libbpf: &Table) -> String {
     text
 }
 
-/// Links every program there is, whether it is to be loaded or not, and throws the result away.
+/// Links every program there is, whether it is to be loaded or not, looks at what maps hold from the start, and throws the result
+/// away: what libbpf does when it opens an object, and we do when it is needed.
 ///
 /// # Errors
 ///
-/// The first program that cannot be linked.
-pub fn link(file: &File<'_>) -> Result<(), RelocateError> {
+/// The first program that cannot be linked, or the first initial value that is wrong.
+pub fn link(file: &File<'_>) -> Result<(), String> {
     for program in file.programs() {
-        let mut buffer = vec![Instruction::default(); file.linked_len(program)?];
-        file.relocate(program, |_| 0, &mut buffer)?;
+        let length = file.linked_len(program).map_err(|error| error.to_string())?;
+        let mut buffer = vec![Instruction::default(); length];
+        file.relocate(program, |_| 0, &mut buffer).map_err(|error| error.to_string())?;
     }
-    Ok(())
+    let mut values = file.maps().iter().flat_map(|map| file.initial_values(map));
+    values.try_for_each(|value| value.map(drop).map_err(|problem| problem.to_string()))
 }
 
 impl MapRow {

@@ -14,15 +14,18 @@
 use std::collections::BTreeMap;
 
 use ebpf_conformance::corpus::{self, Package, Sample};
+use ebpf_conformance::kernel::Kernel;
 use ebpf_conformance::libbpf::{self, Target};
 use ebpf_conformance::rows;
-use ebpf_progtable::{Instruction, MapKind, RelocateError, RelocateErrorKind};
+use ebpf_progtable::{InfoKind, Instruction, MapKind, Program, RelocateError, RelocateErrorKind};
 
 #[derive(Debug, Default)]
 struct Count {
     objects: usize,
     programs: usize,
     instructions: usize,
+    /// Instructions that libbpf adapted to this kernel (CO-RE), all of which have a record that says so.
+    adapted: usize,
     /// Programs we say need something we do not do here, by what it is.
     declined: BTreeMap<&'static str, usize>,
     /// Objects libbpf or the kernel would not prepare, by error.
@@ -77,14 +80,16 @@ fn everything(target: Target) -> Result<(), String> {
 fn compare(what: &str, samples: &[Sample], target: Target) -> Count {
     let mut count = Count::default();
     let mut report = String::new();
+    // Where configuration values stand does not depend on what they are: `tests/needs.rs` compares those.
+    let mut kernel = Kernel::running().with_kconfig(Vec::new());
     for sample in samples {
-        if let Err(difference) = compare_one(sample, target, &mut count) {
+        if let Err(difference) = compare_one(sample, target, &mut kernel, &mut count) {
             report.push_str(&format!("{}\n{difference}", sample.origin));
         }
     }
     println!(
-        "{what}, {target:?}: {} objects, {} programs, {} instructions compared",
-        count.objects, count.programs, count.instructions
+        "{what}, {target:?}: {} objects, {} programs, {} instructions compared; {} adapted to this kernel",
+        count.objects, count.programs, count.instructions, count.adapted
     );
     for (need, programs) in &count.declined {
         println!("  {programs} programs {need}");
@@ -97,10 +102,17 @@ fn compare(what: &str, samples: &[Sample], target: Target) -> Count {
         );
     }
     assert!(report.is_empty(), "differences from libbpf:\n{report}");
+    let foreign = count.declined.keys().all(|need| *need == OTHER_ORDER);
+    assert!(target == Target::Generator || foreign, "whoever asks a kernel can link the rest: {count:?}");
     count
 }
 
-fn compare_one(sample: &Sample, target: Target, count: &mut Count) -> Result<(), String> {
+fn compare_one(
+    sample: &Sample,
+    target: Target,
+    kernel: &mut Kernel,
+    count: &mut Count,
+) -> Result<(), String> {
     let Ok(mut object) = libbpf::Object::open(&sample.name, &sample.bytes) else { return Ok(()) };
     let file =
         rows::open(&sample.name, &sample.bytes).map_err(|error| format!("  we refuse it: {error}\n"))?;
@@ -128,15 +140,17 @@ fn compare_one(sample: &Sample, target: Target, count: &mut Count) -> Result<(),
     let mut report = String::new();
     for (program, (name, libbpf)) in file.programs().zip(object.instructions()) {
         assert_eq!(program.name(), name);
-        let linked = file.linked_len(program).and_then(|length| {
-            let mut buffer = vec![Instruction::default(); length];
-            file.relocate(program, reference, &mut buffer).map(<[Instruction]>::to_vec)
-        });
+        let linked = match target {
+            Target::Generator => file.linked_len(program).and_then(|length| {
+                let mut buffer = vec![Instruction::default(); length];
+                file.relocate(program, reference, &mut buffer).map(by_index)
+            }),
+            _ => for_this_kernel(&file, program, reference, &libbpf, kernel, count),
+        };
         match linked {
             Ok(ours) => {
                 count.programs += 1;
                 count.instructions += ours.len();
-                let ours = if target == Target::Generator { by_index(&ours) } else { ours };
                 report.push_str(&first_difference(&name, &ours, &libbpf));
             }
             Err(error) => match need(&error) {
@@ -148,15 +162,42 @@ fn compare_one(sample: &Sample, target: Target, count: &mut Count) -> Result<(),
     if report.is_empty() { Ok(()) } else { Err(report) }
 }
 
+/// The program linked for the running kernel. Instructions that CO-RE records name are taken from libbpf, which adapted them; the
+/// others are to be the same.
+fn for_this_kernel<'data>(
+    file: &rows::File<'data>,
+    program: &Program<'data>,
+    reference: impl Fn(usize) -> i32,
+    libbpf: &[Instruction],
+    kernel: &mut Kernel,
+    count: &mut Count,
+) -> Result<Vec<Instruction>, RelocateError> {
+    const LOAD_64: u8 = 0x18;
+    let layout = file.layout(program)?;
+    let mut ours = vec![Instruction::default(); layout.len()];
+    file.relocate_with(program, reference, kernel, &mut ours)?;
+    for record in layout.records(InfoKind::CoRe) {
+        let first = record?.instruction();
+        let wide = ours[first].opcode() == LOAD_64;
+        for (our, adapted) in ours.iter_mut().zip(libbpf).skip(first).take(1 + usize::from(wide)) {
+            count.adapted += usize::from(our != adapted);
+            *our = *adapted;
+        }
+    }
+    Ok(ours)
+}
+
 /// What a program needs that linking alone cannot give, or nothing if the error is another one.
 fn need(error: &RelocateError) -> Option<&'static str> {
     match error.kind() {
-        RelocateErrorKind::ByteOrder => Some("are of the other byte order"),
+        RelocateErrorKind::ByteOrder => Some(OTHER_ORDER),
         RelocateErrorKind::NeedsCoRe => Some("need CO-RE"),
         RelocateErrorKind::Extern { .. } => Some("need a kernel's symbols, functions or configuration"),
         _ => None,
     }
 }
+
+const OTHER_ORDER: &str = "are of the other byte order";
 
 /// The same instructions with map descriptors spelt as indices, which is how the generated loader wants them.
 fn by_index(instructions: &[Instruction]) -> Vec<Instruction> {

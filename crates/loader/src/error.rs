@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use ebpf_progtable::{Label, MapKind, RelocateError};
+use ebpf_progtable::{InitialValueProblem, Label, MapKind, RelocateError};
 use ebpf_ringbuf::{Corrupt, ProducerError};
 
 /// Loading failed. Everything that had been created before is undone already, last first.
@@ -17,6 +17,22 @@ pub enum LoadError<E> {
         map: Label,
         /// The platform's reason.
         source: E,
+    },
+    /// An entry that the source puts into a map (`.values = { … }`) is wrong in the file.
+    InitialValue {
+        /// The map's name.
+        map: Label,
+        /// What is wrong.
+        problem: InitialValueProblem,
+    },
+    /// An entry that the source puts into a map could not be set.
+    SetSlot {
+        /// The map's name.
+        map: Label,
+        /// The entry.
+        slot: u32,
+        /// Why not.
+        problem: SlotProblem<E>,
     },
     /// The platform refused a program.
     LoadProgram {
@@ -38,6 +54,18 @@ pub enum LoadError<E> {
     },
 }
 
+/// Why an entry that the source puts into a map could not be set.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SlotProblem<E> {
+    /// The map or program that belongs there is off. libbpf fails there too.
+    Off,
+    /// The platform refused.
+    Refused(E),
+    /// The platform has no such maps ([`Platform::set_slot`](crate::Platform::set_slot)).
+    Unsupported,
+}
+
 impl<E: fmt::Display> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -45,6 +73,15 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
                 f.write_str("the object is loaded already: open it again to load it once more")
             }
             Self::CreateMap { map, source } => write!(f, "creating map `{map}`: {source}"),
+            Self::InitialValue { map, problem } => write!(f, "initial values of map `{map}`: {problem}"),
+            Self::SetSlot { map, slot, problem } => {
+                write!(f, "entry {slot} of map `{map}`: ")?;
+                match problem {
+                    SlotProblem::Off => f.write_str("what belongs there is not loaded"),
+                    SlotProblem::Refused(source) => source.fmt(f),
+                    SlotProblem::Unsupported => f.write_str("the platform has no such maps"),
+                }
+            }
             Self::LoadProgram { program, source } => write!(f, "loading program `{program}`: {source}"),
             Self::Relocate(source) => source.fmt(f),
             Self::ScratchTooShort { program, needed, given } => {
@@ -60,28 +97,31 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
 impl<E: core::error::Error + 'static> core::error::Error for LoadError<E> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::CreateMap { source, .. } | Self::LoadProgram { source, .. } => Some(source),
+            Self::CreateMap { source, .. }
+            | Self::LoadProgram { source, .. }
+            | Self::SetSlot { problem: SlotProblem::Refused(source), .. } => Some(source),
+            Self::InitialValue { problem, .. } => Some(problem),
             Self::Relocate(source) => Some(source),
-            Self::AlreadyLoaded | Self::ScratchTooShort { .. } => None,
+            Self::AlreadyLoaded | Self::ScratchTooShort { .. } | Self::SetSlot { .. } => None,
         }
     }
 }
 
-/// The choice of programs was refused.
+/// The choice of programs or maps was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AutoloadError {
     /// Loading has begun: the choice is made.
     Frozen,
-    /// The object has no program of that name (subprograms cannot be chosen).
+    /// The object has no program, or no map, of that name (subprograms cannot be chosen).
     NotFound,
 }
 
 impl fmt::Display for AutoloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Frozen => "the object is loaded already: programs are chosen before that",
-            Self::NotFound => "the object has no program of that name",
+            Self::Frozen => "the object is loaded already: programs and maps are chosen before that",
+            Self::NotFound => "the object has nothing of that name",
         })
     }
 }

@@ -91,7 +91,7 @@
 //! * Of several threads that load one object, one proceeds. A [`set_autoload`](Object::set_autoload) that returned `Ok` is honoured.
 //!
 //! Not guaranteed: anything about what the platform does with a map or program once it has it. Maps are created also when no chosen program refers to
-//! them, as libbpf does.
+//! them, as libbpf does, unless [`Object::set_autocreate`] says otherwise.
 //!
 //! # In interrupts
 //!
@@ -105,11 +105,12 @@ mod object;
 mod platform;
 
 pub use ebpf_progtable::{
-    Instruction, Label, Map, MapKind, ObjectFile, OpenError, Program, ProgramKind, RelocateError,
-    RelocateErrorKind,
+    Extern, ExternKind, InfoKind, InfoRecord, InitialValueProblem, Instruction, KconfigValue, KernelObject,
+    Label, Map, MapDefinition, MapKind, Needs, ObjectFile, OpenError, Options, Program, ProgramKind,
+    Reference, ReferenceTarget, RelocateError, RelocateErrorKind, Resolver, SectionTable, SlotTarget,
 };
 pub use ebpf_ringbuf::memory::Memory;
-pub use error::{AttachError, AutoloadError, LoadError, RingError};
+pub use error::{AttachError, AutoloadError, LoadError, RingError, SlotProblem};
 pub use links::{Attached, Links};
 pub use object::{Loaded, Object};
-pub use platform::{MapSpec, Platform, ProgramSpec};
+pub use platform::{MapSpec, Platform, ProgramSpec, SlotValue};

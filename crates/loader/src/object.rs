@@ -2,12 +2,16 @@
 
 use core::fmt;
 
-use ebpf_progtable::{Instruction, Label, Map, MapKind, ObjectFile, OpenError, Program, RelocateError};
+use ebpf_progtable::{
+    Instruction, Label, Map, MapKind, ObjectFile, OpenError, Options, Program, RelocateError, Resolver,
+    SlotTarget,
+};
 use ebpf_ringbuf::{Consumer, UserProducer};
 use heapless::Vec;
 
 use crate::{
     AttachError, Attached, AutoloadError, Links, LoadError, MapSpec, Platform, ProgramSpec, RingError,
+    SlotProblem, SlotValue,
 };
 
 /// An opened object: programs may be chosen, nothing is loaded yet.
@@ -63,14 +67,25 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Object<'data, PROGRAMS, MA
         self.file.set_autoload(program, autoload).map_err(|_| AutoloadError::Frozen)
     }
 
+    /// Chooses whether `load` creates the map `name`. Programs that refer to a map that is not created are loaded with
+    /// calls in its place that no verifier accepts where they can be reached
+    /// ([`POISONED_MAP`](ebpf_progtable::POISONED_MAP)).
+    ///
+    /// # Errors
+    /// As [`set_autoload`](Self::set_autoload).
+    pub fn set_autocreate(&self, name: &str, autocreate: bool) -> Result<(), AutoloadError> {
+        let map = self.file.map(name).ok_or(AutoloadError::NotFound)?;
+        self.file.set_autocreate(map, autocreate).map_err(|_| AutoloadError::Frozen)
+    }
+
     /// How many instructions the scratch buffer of [`load`](Self::load) must hold: the longest chosen program, linked.
     ///
     /// # Errors
-    /// The first chosen program that cannot be linked.
+    /// The first chosen program that is damaged. What a program needs of a kernel is asked for when it is loaded.
     pub fn scratch_len(&self) -> Result<usize, RelocateError> {
         self.programs()
             .filter(|program| program.autoload())
-            .try_fold(0, |longest: usize, program| Ok(longest.max(self.file.linked_len(program)?)))
+            .try_fold(0, |longest: usize, program| Ok(longest.max(self.file.layout(program)?.len())))
     }
 
     /// Creates every map, then links and loads every chosen program, in table order.
@@ -86,26 +101,58 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Object<'data, PROGRAMS, MA
         platform: &'p P,
         scratch: &mut [Instruction],
     ) -> Result<Loaded<'o, 'p, 'data, P, PROGRAMS, MAPS>, LoadError<P::Error>> {
+        self.load_with(platform, &mut (), scratch)
+    }
+
+    /// As [`load`](Self::load), with somebody who knows where the object's externs are. The map of configuration values
+    /// gets the contents that [`Resolver::kconfig`] gives; zeroes if it gives none.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with<'o, 'p, P: Platform>(
+        &'o self,
+        platform: &'p P,
+        resolver: &mut impl Resolver,
+        scratch: &mut [Instruction],
+    ) -> Result<Loaded<'o, 'p, 'data, P, PROGRAMS, MAPS>, LoadError<P::Error>> {
         self.file.freeze().map_err(|_| LoadError::AlreadyLoaded)?;
 
         // From here on `loaded` owns what the platform made; leaving early drops it, which is the undo.
         let mut loaded = Loaded { object: self, platform, maps: Vec::new(), programs: Vec::new() };
         for map in self.file.maps() {
-            let created = platform
-                .create_map(&MapSpec::from_map(map))
-                .map_err(|source| LoadError::CreateMap { map: Label::new(map.name()), source })?;
+            let created = if map.autocreate() { Some(self.create(platform, resolver, map)?) } else { None };
             // The table holds at most `MAPS` maps, so there is room; if ever not, the map is handed back, not lost.
-            if let Err(created) = loaded.maps.push(created) {
+            if let Err(Some(created)) = loaded.maps.push(created) {
                 platform.destroy_map(created);
             }
         }
+        loaded.set_slots(|target| matches!(target, SlotTarget::Map(_)))?;
         for program in self.programs() {
-            let handle = if program.autoload() { Some(loaded.load_one(program, scratch)?) } else { None };
+            let handle =
+                if program.autoload() { Some(loaded.load_one(program, resolver, scratch)?) } else { None };
             if let Err(Some(handle)) = loaded.programs.push(handle) {
                 platform.unload_program(handle);
             }
         }
+        loaded.set_slots(|target| matches!(target, SlotTarget::Program(_)))?;
         Ok(loaded)
+    }
+
+    fn create<P: Platform>(
+        &self,
+        platform: &P,
+        resolver: &impl Resolver,
+        map: &Map<'data>,
+    ) -> Result<P::Map, LoadError<P::Error>> {
+        let mut spec = MapSpec::from_map(map);
+        if map.is_kconfig() {
+            spec.initial_value = resolver.kconfig();
+        }
+        let created = match self.file.inner_map(map, &Options::default()) {
+            Some(inner) => platform.create_map_of_maps(&spec, &inner),
+            None => platform.create_map(&spec),
+        };
+        created.map_err(|source| LoadError::CreateMap { map: Label::new(map.name()), source })
     }
 }
 
@@ -130,8 +177,8 @@ impl<const PROGRAMS: usize, const MAPS: usize> fmt::Debug for Object<'_, PROGRAM
 pub struct Loaded<'o, 'p, 'data, P: Platform, const PROGRAMS: usize = 64, const MAPS: usize = 64> {
     object: &'o Object<'data, PROGRAMS, MAPS>,
     platform: &'p P,
-    /// Index for index the maps of the table.
-    maps: Vec<P::Map, MAPS>,
+    /// Index for index the maps of the table; `None` was not to be created.
+    maps: Vec<Option<P::Map>, MAPS>,
     /// Index for index the programs of the table; `None` was not chosen.
     programs: Vec<Option<P::Program>, PROGRAMS>,
 }
@@ -150,15 +197,50 @@ impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize>
         self.programs().find(|(program, _)| program.name() == name)?.1
     }
 
-    /// Every map of the table with the platform's handle.
+    /// Every map of the table that was created, with the platform's handle.
     pub fn maps(&self) -> impl Iterator<Item = (&'o Map<'data>, &P::Map)> {
-        self.object.file.maps().iter().zip(&self.maps)
+        let maps = self.object.file.maps().iter().zip(&self.maps);
+        maps.filter_map(|(map, handle)| Some((map, handle.as_ref()?)))
     }
 
     /// The handle of a map.
     #[must_use]
     pub fn map(&self, name: &str) -> Option<&P::Map> {
         self.maps().find(|(map, _)| map.name() == name).map(|(_, handle)| handle)
+    }
+
+    /// Puts into maps what the source puts there, of the sort that is wanted now.
+    fn set_slots(&self, wanted: fn(&SlotTarget<'_, '_>) -> bool) -> Result<(), LoadError<P::Error>> {
+        let file = &self.object.file;
+        for (map, handle) in self.maps() {
+            let name = || Label::new(map.name());
+            for value in file.initial_values(map) {
+                let value = value.map_err(|problem| LoadError::InitialValue { map: name(), problem })?;
+                if !wanted(&value.target) {
+                    continue;
+                }
+                let slot = value.slot;
+                let error = |problem| LoadError::SetSlot { map: name(), slot, problem };
+                let target = match value.target {
+                    SlotTarget::Map(index) => {
+                        self.maps.get(index).and_then(Option::as_ref).map(SlotValue::Map)
+                    }
+                    SlotTarget::Program(program) => {
+                        let loaded =
+                            self.programs().find(|(other, _)| core::ptr::eq::<Program<'_>>(*other, program));
+                        loaded.and_then(|(_, handle)| handle).map(SlotValue::Program)
+                    }
+                    _ => None,
+                };
+                let target = target.ok_or_else(|| error(SlotProblem::Off))?;
+                match self.platform.set_slot(handle, slot, target) {
+                    Some(Ok(())) => {}
+                    Some(Err(source)) => return Err(error(SlotProblem::Refused(source))),
+                    None => return Err(error(SlotProblem::Unsupported)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Attaches a program until what is given back is dropped, which must be before `self` is.
@@ -237,19 +319,22 @@ impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize>
     fn load_one(
         &self,
         program: &'o Program<'data>,
+        resolver: &mut impl Resolver,
         scratch: &mut [Instruction],
     ) -> Result<P::Program, LoadError<P::Error>> {
         let file = &self.object.file;
-        let needed = file.linked_len(program).map_err(LoadError::Relocate)?;
+        let needed = file.layout(program).map_err(LoadError::Relocate)?.len();
         let given = scratch.len();
         let buffer = scratch.get_mut(..needed).ok_or(LoadError::ScratchTooShort {
             program: Label::new(program.name()),
             needed,
             given,
         })?;
-        // Every map exists by now, so every index the table asks for has a handle; 0 is what an unknown one would get, and no platform takes it.
-        let reference = |map: usize| self.maps.get(map).map_or(0, |map| self.platform.map_reference(map));
-        let instructions = file.relocate(program, reference, buffer).map_err(LoadError::Relocate)?;
+        // Every map that is asked for exists by now; 0 is what an unknown one would get, and no platform takes it.
+        let handle = |map: usize| self.maps.get(map).and_then(Option::as_ref);
+        let reference = |map: usize| handle(map).map_or(0, |map| self.platform.map_reference(map));
+        let instructions =
+            file.relocate_with(program, reference, resolver, buffer).map_err(LoadError::Relocate)?;
         let spec = ProgramSpec {
             name: program.name(),
             section: program.section_name(),
@@ -272,7 +357,9 @@ impl<P: Platform, const PROGRAMS: usize, const MAPS: usize> Drop for Loaded<'_, 
             }
         }
         while let Some(map) = self.maps.pop() {
-            self.platform.destroy_map(map);
+            if let Some(map) = map {
+                self.platform.destroy_map(map);
+            }
         }
     }
 }
@@ -282,12 +369,15 @@ impl<P: Platform, const PROGRAMS: usize, const MAPS: usize> fmt::Debug
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loaded = self.programs.iter().flatten().count();
-        f.debug_struct("Loaded").field("programs", &loaded).field("maps", &self.maps.len()).finish()
+        let maps = self.maps.iter().flatten().count();
+        f.debug_struct("Loaded").field("programs", &loaded).field("maps", &maps).finish()
     }
 }
 
 impl<'a> MapSpec<'a> {
-    fn from_map(map: &'a Map<'_>) -> Self {
+    /// The map as the object file declares it.
+    #[must_use]
+    pub fn from_map(map: &'a Map<'_>) -> Self {
         Self {
             name: map.name(),
             kind: map.kind(),

@@ -1,6 +1,6 @@
 //! What a platform must be able to do: the only way the loader reaches an operating system or an interpreter.
 
-use ebpf_progtable::{Instruction, MapKind, ProgramKind};
+use ebpf_progtable::{Instruction, MapDefinition, MapKind, ProgramKind};
 use ebpf_ringbuf::memory::Memory;
 
 /// Creates maps, loads programs and attaches them; the loader says which, in which order, and what to undo.
@@ -28,6 +28,31 @@ pub trait Platform {
     /// # Errors
     /// Whatever the platform reports; nothing may be left behind.
     fn create_map(&self, map: &MapSpec<'_>) -> Result<Self::Map, Self::Error>;
+
+    /// Creates a map that holds maps like `inner`. Unless implemented, as any other map.
+    ///
+    /// # Errors
+    /// Whatever the platform reports; nothing may be left behind.
+    fn create_map_of_maps(&self, map: &MapSpec<'_>, inner: &MapDefinition) -> Result<Self::Map, Self::Error> {
+        let _ = inner;
+        self.create_map(map)
+    }
+
+    /// Puts a map or a program into entry `slot` of `map`, as the source says (`.values = { … }`): maps once all
+    /// are created, programs once all are loaded. `None`, unless implemented: the platform cannot, and the object
+    /// is not loaded.
+    ///
+    /// # Errors
+    /// Whatever the platform reports.
+    fn set_slot(
+        &self,
+        map: &Self::Map,
+        slot: u32,
+        value: SlotValue<'_, Self::Map, Self::Program>,
+    ) -> Option<Result<(), Self::Error>> {
+        let _ = (map, slot, value);
+        None
+    }
 
     /// Takes back a map that no loaded program of this loader refers to any more.
     fn destroy_map(&self, map: Self::Map);
@@ -59,6 +84,16 @@ pub trait Platform {
     /// # Errors
     /// Whatever the platform reports, also for a map that is no ring.
     fn ring(&self, map: &Self::Map) -> Result<Self::Ring, Self::Error>;
+}
+
+/// What a map entry holds from the start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SlotValue<'a, M, P> {
+    /// A map.
+    Map(&'a M),
+    /// A program.
+    Program(&'a P),
 }
 
 /// A map to create; sizes in bytes, numbers as in Linux's `union bpf_attr`.

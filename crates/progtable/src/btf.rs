@@ -2,14 +2,13 @@
 //!
 //! Types are records of different lengths, numbered in order from 1, and refer to each other by number.
 //! libbpf allocates an index; here up to [`CHECKPOINTS`] evenly spaced numbers are remembered, and a lookup
-//! walks on from the nearest one. Walking is budgeted, so that a hostile file cannot make it quadratic.
+//! walks on from the nearest one, or from the type found last. Walking is budgeted, so that a hostile file cannot make it quadratic.
 
 use core::cell::Cell;
-use core::ffi::CStr;
 
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::elf::{Order, U16, U32, index, records};
+use crate::elf::{Order, U16, U32, index, records, text, text_is};
 use crate::error::BtfError;
 
 /// `struct btf_header`.
@@ -43,6 +42,11 @@ impl Type<'_> {
 
     pub(crate) const fn len(&self) -> u32 {
         self.info & 0xffff
+    }
+
+    /// Whether the type is another one under a name or with a qualifier.
+    pub(crate) const fn is_transparent(&self) -> bool {
+        matches!(self.kind(), kind::TYPEDEF | kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG)
     }
 }
 
@@ -82,59 +86,127 @@ pub(crate) struct Btf<'data> {
     order: Order,
     /// One more than the highest type number.
     end: u32,
-    /// `checkpoints[i]` is the word at which type `1 + i * stride` starts.
+    /// `checkpoints[i]` is the word at which type `1 + (i << shift)` starts.
     checkpoints: [u32; CHECKPOINTS],
-    stride: u32,
-    /// Number and first word of the first data section.
-    first_datasec: Option<(u32, usize)>,
+    shift: u32,
+    /// Ordinal and first word of the type found last: the next one looked for is often near.
+    recent: Cell<(u32, u32)>,
+    /// First words of the first data sections, and how many there are.
+    datasecs: [u32; DATASECS],
+    datasec_count: usize,
     /// Steps that lookups may still take together.
     budget: Cell<u64>,
 }
 
 impl<'data> Btf<'data> {
-    /// Walks over all types once. `lookups` is about how many lookups an honest file needs.
-    pub(crate) fn parse(bytes: &'data [u8], order: Order, lookups: usize) -> Result<Self, BtfError> {
-        let (types, strings) = parts(bytes, order)?;
-        if !matches!(strings, [0, .., 0] | [0]) {
-            return Err(BtfError::Strings);
-        }
-        let most = types.len().checked_div(WORDS).unwrap_or(0);
-        let stride =
-            u32::try_from(most.checked_div(CHECKPOINTS).unwrap_or(0)).unwrap_or(u32::MAX).saturating_add(1);
-        let mut btf = Self {
-            types,
-            strings,
+    /// No types: a place for [`index`](Self::index) to fill. It is large, so it is not moved.
+    pub(crate) const fn empty(order: Order) -> Self {
+        Self {
+            types: &[],
+            strings: &[],
             order,
             end: 1,
             checkpoints: [0; CHECKPOINTS],
-            stride,
-            first_datasec: None,
+            shift: 0,
+            recent: Cell::new((0, 0)),
+            datasecs: [0; DATASECS],
+            datasec_count: 0,
             budget: Cell::new(0),
-        };
-        let mut word = 0;
-        let mut until_checkpoint = 0_u32;
+        }
+    }
+
+    /// Walks over all types once. `lookups` is about how many lookups an honest file needs.
+    pub(crate) fn parse(bytes: &'data [u8], order: Order, lookups: usize) -> Result<Self, BtfError> {
+        let mut btf = Self::empty(order);
+        btf.index(bytes, lookups)?;
+        Ok(btf)
+    }
+
+    /// As [`parse`](Self::parse), in place, and once.
+    pub(crate) fn index(&mut self, bytes: &'data [u8], lookups: usize) -> Result<(), BtfError> {
+        (self.types, self.strings) = parts(bytes, self.order)?;
+        if !matches!(self.strings, [0, .., 0] | [0]) {
+            return Err(BtfError::Strings);
+        }
+        match self.order {
+            Order::Little => self.walk(|word| word.get(Order::Little))?,
+            Order::Big => self.walk(|word| word.get(Order::Big))?,
+        }
+        let stride = 1_u64.checked_shl(self.shift).unwrap_or(u64::MAX);
+        let work = u64::try_from(lookups).unwrap_or(u64::MAX).saturating_mul(stride.saturating_add(1));
+        self.budget.set(work.saturating_add(u64::from(self.end)).saturating_add(FREE_STEPS));
+        Ok(())
+    }
+
+    /// Goes over all types once. This is most of what opening an object costs, so it looks at one word of each,
+    /// and knows the byte order when it is compiled.
+    fn walk(&mut self, get: impl Fn(U32) -> u32) -> Result<(), BtfError> {
+        let types = self.types;
+        let mut word = 0_usize;
+        let mut id = 1_u32;
         let mut checkpoint = 0_usize;
         while word < types.len() {
-            let id = btf.end;
-            if until_checkpoint == 0 {
-                if let Some(slot) = btf.checkpoints.get_mut(checkpoint) {
-                    *slot = u32::try_from(word).map_err(|_| BtfError::Type { id })?;
+            if checkpoint == CHECKPOINTS {
+                self.thin_out();
+                checkpoint = CHECKPOINTS / 2;
+            }
+            if let Some(slot) = self.checkpoints.get_mut(checkpoint) {
+                *slot = short(word);
+            }
+            checkpoint = checkpoint.wrapping_add(1);
+            let mut left = 1_u32.checked_shl(self.shift).unwrap_or(u32::MAX);
+            while left != 0
+                && let Some(&info) = types.get(word.wrapping_add(1))
+            {
+                let info = get(info);
+                let kind = info >> 24 & 0x1f;
+                left = left.wrapping_sub(1);
+                id = id.wrapping_add(1);
+                // Most types are one of these. To the processor this is a guess that is mostly right, where what
+                // follows is a chain of loads.
+                if SHORT >> kind & 1 != 0 {
+                    word = word.wrapping_add(WORDS);
+                    continue;
                 }
-                checkpoint = checkpoint.saturating_add(1);
-                until_checkpoint = stride;
+                if kind == kind::DATASEC {
+                    self.note_datasec(word);
+                }
+                // No sum of these is too large for a word: a section has less than 2^30 of them.
+                word = word.wrapping_add(WORDS).wrapping_add(tail_words(info));
             }
-            until_checkpoint = until_checkpoint.saturating_sub(1);
-            let (found, next) = btf.read(word).ok_or(BtfError::Type { id })?;
-            if found.kind() == kind::DATASEC && btf.first_datasec.is_none() {
-                btf.first_datasec = Some((id, word));
+            if left != 0 {
+                break;
             }
-            btf.end = id.saturating_add(1);
-            word = next;
         }
-        let work =
-            u64::try_from(lookups).unwrap_or(u64::MAX).saturating_mul(u64::from(stride).saturating_add(1));
-        btf.budget.set(work.saturating_add(u64::from(btf.end)).saturating_add(FREE_STEPS));
-        Ok(btf)
+        match word.checked_sub(types.len()) {
+            Some(0) => {
+                self.end = id;
+                Ok(())
+            }
+            // The last one read has a tail that is cut off, or is of an unknown kind.
+            Some(_) => Err(BtfError::Type { id: id.saturating_sub(1) }),
+            None => Err(BtfError::Type { id }),
+        }
+    }
+
+    #[cold]
+    fn note_datasec(&mut self, word: usize) {
+        if let Some(slot) = self.datasecs.get_mut(self.datasec_count) {
+            *slot = short(word);
+        }
+        self.datasec_count = self.datasec_count.saturating_add(1);
+    }
+
+    /// Forgets every other checkpoint.
+    fn thin_out(&mut self) {
+        for kept in 1..CHECKPOINTS / 2 {
+            if let Some(&word) = self.checkpoints.get(kept.wrapping_mul(2))
+                && let Some(slot) = self.checkpoints.get_mut(kept)
+            {
+                *slot = word;
+            }
+        }
+        self.shift = self.shift.saturating_add(1);
     }
 
     /// The type of that number; 0, the type `void`, is none.
@@ -144,15 +216,21 @@ impl<'data> Btf<'data> {
             return Err(missing);
         }
         let ordinal = id.saturating_sub(1);
-        let (checkpoint, steps) = match (ordinal.checked_div(self.stride), ordinal.checked_rem(self.stride)) {
-            (Some(checkpoint), Some(steps)) => (checkpoint, steps),
-            _ => return Err(missing),
-        };
+        let checkpoint = *self.checkpoints.get(index(ordinal >> self.shift)).ok_or(missing)?;
+        let mut steps = ordinal & 1_u32.checked_shl(self.shift).unwrap_or(0).wrapping_sub(1);
         self.spend(u64::from(steps).saturating_add(1))?;
-        let mut word = index(*self.checkpoints.get(index(checkpoint)).ok_or(missing)?);
-        for _ in 0..steps {
-            word = self.read(word).ok_or(missing)?.1;
+        let mut word = index(checkpoint);
+        let (recent, recent_word) = self.recent.get();
+        if let Some(ahead) = ordinal.checked_sub(recent)
+            && ahead < steps
+        {
+            (steps, word) = (ahead, index(recent_word));
         }
+        for _ in 0..steps {
+            let info = self.types.get(word.saturating_add(1)).ok_or(missing)?.get(self.order);
+            word = word.wrapping_add(WORDS).wrapping_add(tail_words(info));
+        }
+        self.recent.set((ordinal, short(word)));
         Ok(self.read(word).ok_or(missing)?.0)
     }
 
@@ -160,10 +238,7 @@ impl<'data> Btf<'data> {
     pub(crate) fn resolve(&self, id: u32) -> Result<Type<'data>, BtfError> {
         let mut found = self.find(id)?;
         for _ in 0..MAX_DEPTH {
-            if !matches!(
-                found.kind(),
-                kind::TYPEDEF | kind::CONST | kind::VOLATILE | kind::RESTRICT | kind::TYPE_TAG
-            ) {
+            if !found.is_transparent() {
                 return Ok(found);
             }
             found = self.find(found.size)?;
@@ -181,13 +256,10 @@ impl<'data> Btf<'data> {
             }
             let found = self.find(id)?;
             let size = match found.kind() {
-                kind::INT
-                | kind::STRUCT
-                | kind::UNION
-                | kind::ENUM
-                | kind::ENUM64
-                | kind::DATASEC
-                | kind::FLOAT => found.size,
+                // No data section: its size is not known before linking, and nothing is of that type.
+                kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => {
+                    found.size
+                }
                 kind::PTR => 8,
                 kind::TYPEDEF
                 | kind::VOLATILE
@@ -231,19 +303,36 @@ impl<'data> Btf<'data> {
 
     /// The string at that offset, or `None` if it is outside the strings or not text.
     pub(crate) fn string(&self, offset: u32) -> Option<&'data str> {
-        CStr::from_bytes_until_nul(self.strings.get(index(offset)..)?).ok()?.to_str().ok()
+        str::from_utf8(text(self.strings, offset, usize::MAX)?).ok()
+    }
+
+    /// The same, if it has at most `most` bytes: no longer is looked for its end.
+    pub(crate) fn short_string(&self, offset: u32, most: usize) -> Option<&'data str> {
+        str::from_utf8(text(self.strings, offset, most)?).ok()
+    }
+
+    /// The bytes of a string of at most `most` bytes.
+    pub(crate) fn string_bytes(&self, offset: u32, most: usize) -> Option<&'data [u8]> {
+        text(self.strings, offset, most)
     }
 
     /// Whether the string at that offset is `text`: takes no longer than comparing `text`.
     pub(crate) fn string_is(&self, offset: u32, text: &str) -> bool {
-        let strings = self.strings.get(index(offset)..).unwrap_or_default();
-        matches!(strings.strip_prefix(text.as_bytes()), Some([0, ..]))
+        text_is(self.strings, offset, text.as_bytes())
     }
 
     /// The data sections, in order.
     pub(crate) fn datasecs(&self) -> impl Iterator<Item = Type<'data>> {
-        let mut word = self.first_datasec.map_or(self.types.len(), |(_, word)| word);
-        core::iter::from_fn(move || {
+        let noted = self.datasecs.iter().take(self.datasec_count).map(|&word| index(word));
+        let noted = noted.filter_map(|word| Some(self.read(word)?.0));
+        // There are few of them; if not, those that were not noted are looked for.
+        let last = self.datasecs.last().map_or(0, |&word| index(word));
+        let mut word = if self.datasec_count > DATASECS {
+            self.read(last).map_or(self.types.len(), |(_, next)| next)
+        } else {
+            self.types.len()
+        };
+        noted.chain(core::iter::from_fn(move || {
             loop {
                 let (found, next) = self.read(word)?;
                 word = next;
@@ -251,7 +340,7 @@ impl<'data> Btf<'data> {
                     return Some(found);
                 }
             }
-        })
+        }))
     }
 
     fn spend(&self, steps: u64) -> Result<(), BtfError> {
@@ -261,6 +350,7 @@ impl<'data> Btf<'data> {
     }
 
     /// The type that starts at `word`, and the word after it.
+    #[inline]
     fn read(&self, word: usize) -> Option<(Type<'data>, usize)> {
         let rest = self.types.get(word..)?;
         let ([name, info, size], rest) = rest.split_first_chunk::<WORDS>()?;
@@ -270,26 +360,56 @@ impl<'data> Btf<'data> {
             size: size.get(self.order),
             tail: &[],
         };
-        let len = index(found.len());
-        let tail = match found.kind() {
-            kind::FWD
-            | kind::CONST
-            | kind::VOLATILE
-            | kind::RESTRICT
-            | kind::PTR
-            | kind::TYPEDEF
-            | kind::FUNC
-            | kind::FLOAT
-            | kind::TYPE_TAG => 0,
-            kind::INT | kind::VAR | kind::DECL_TAG => 1,
-            kind::ARRAY => 3,
-            kind::ENUM | kind::FUNC_PROTO => len.saturating_mul(2),
-            kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => len.saturating_mul(3),
-            _ => return None,
-        };
+        let tail = tail_words(found.info);
         found.tail = rest.get(..tail)?;
         Some((found, word.saturating_add(WORDS).saturating_add(tail)))
     }
+}
+
+/// Words that follow the three that every type has; for an unknown kind more than any section has.
+#[inline]
+fn tail_words(info: u32) -> usize {
+    let (fixed, each) = TAILS.get(index(info >> 24 & 0x1f)).copied().unwrap_or((UNKNOWN, 0));
+    index(info & 0xffff).wrapping_mul(index(each)).wrapping_add(index(fixed))
+}
+
+/// By kind: words of the tail, and words for each of the type's elements.
+static TAILS: [(u32, u32); 32] = {
+    let mut tails = [(UNKNOWN, 0); 32];
+    let mut kind = 0;
+    while kind < 32 {
+        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            tails[kind as usize] = match kind {
+                kind::INT | kind::VAR | kind::DECL_TAG => (1, 0),
+                kind::ARRAY => (3, 0),
+                kind::ENUM | kind::FUNC_PROTO => (0, 2),
+                kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => (0, 3),
+                _ if SHORT >> kind & 1 != 0 => (0, 0),
+                _ => (UNKNOWN, 0),
+            };
+            kind += 1;
+        }
+    }
+    tails
+};
+
+/// Kinds without a tail, one bit each.
+const SHORT: u32 = 1 << kind::FWD
+    | 1 << kind::CONST
+    | 1 << kind::VOLATILE
+    | 1 << kind::RESTRICT
+    | 1 << kind::PTR
+    | 1 << kind::TYPEDEF
+    | 1 << kind::FUNC
+    | 1 << kind::FLOAT
+    | 1 << kind::TYPE_TAG;
+/// Words beyond any section, whose size in bytes has 32 bits.
+const UNKNOWN: u32 = 1 << 30;
+
+/// The number of a word, which has 30 bits.
+fn short(word: usize) -> u32 {
+    u32::try_from(word).unwrap_or(u32::MAX)
 }
 
 /// The strings alone: enough to read names that other sections refer to.
@@ -320,8 +440,10 @@ fn parts(bytes: &[u8], order: Order) -> Result<(&[U32], &[u8]), BtfError> {
 const MAGIC: u16 = 0xeb9f;
 /// Words that every type has.
 const WORDS: usize = 3;
-const CHECKPOINTS: usize = 64;
+const CHECKPOINTS: usize = 128;
+/// Data sections whose places are remembered.
+const DATASECS: usize = 16;
 /// How many qualifiers, typedefs and arrays are looked through.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 /// Steps granted to every file, however small.
 const FREE_STEPS: u64 = 4096;

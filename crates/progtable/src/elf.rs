@@ -5,8 +5,6 @@
 //! programs takes. BTF needs integers of the file's byte order outside ELF structures, so [`U32`] has to
 //! exist anyway. And a driver vendors its dependencies: one less.
 
-use core::ffi::CStr;
-
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::OpenError;
@@ -183,6 +181,16 @@ pub(crate) struct Container<'data> {
 }
 
 impl<'data> Container<'data> {
+    /// Nothing at all.
+    pub(crate) const EMPTY: Self = Self {
+        data: &[],
+        order: Order::NATIVE,
+        sections: &[],
+        section_names: &[],
+        symbols: &[],
+        symbol_names: &[],
+    };
+
     /// Reads the file header, finds the section headers, the one symbol table, and both string tables.
     pub(crate) fn parse(data: &'data [u8]) -> Result<Self, OpenError> {
         let (header, _) = FileHeader::ref_from_prefix(data).map_err(|_| match data {
@@ -241,25 +249,72 @@ impl<'data> Container<'data> {
     /// The section's name; `None` if it is outside the string table, not terminated, not text, or longer than
     /// [`MAX_SECTION_NAME`].
     pub(crate) fn section_name(&self, section: &SectionHeader) -> Option<&'data str> {
-        let names = self.section_names.get(index(section.name.get(self.order))..)?;
-        let names = names.get(..=MAX_SECTION_NAME).unwrap_or(names);
-        CStr::from_bytes_until_nul(names).ok()?.to_str().ok()
+        str::from_utf8(self.section_name_bytes(section)?).ok()
+    }
+
+    /// As [`section_name`](Self::section_name), for who only compares it.
+    pub(crate) fn section_name_bytes(&self, section: &SectionHeader) -> Option<&'data [u8]> {
+        text(self.section_names, section.name.get(self.order), MAX_SECTION_NAME)
+    }
+
+    /// Whether the section's name is `name`: takes no longer than comparing `name`.
+    pub(crate) fn section_is_named(&self, section: &SectionHeader, name: &[u8]) -> bool {
+        text_is(self.section_names, section.name.get(self.order), name)
     }
 
     /// The symbol's name; `None` if it is outside the string table, not terminated, not text, or longer than
     /// [`MAX_SYMBOL_NAME`].
     pub(crate) fn symbol_name(&self, symbol: &Symbol) -> Option<&'data str> {
-        let names = self.symbol_names.get(index(symbol.name.get(self.order))..)?;
-        let names = names.get(..=MAX_SYMBOL_NAME).unwrap_or(names);
-        CStr::from_bytes_until_nul(names).ok()?.to_str().ok()
+        str::from_utf8(text(self.symbol_names, symbol.name.get(self.order), MAX_SYMBOL_NAME)?).ok()
     }
 
     /// Whether the symbol's name is `name`: takes no longer than comparing `name`.
     pub(crate) fn symbol_is_named(&self, symbol: &Symbol, name: &str) -> bool {
-        let names = self.symbol_names.get(index(symbol.name.get(self.order))..).unwrap_or_default();
-        matches!(names.strip_prefix(name.as_bytes()), Some([0, ..]))
+        text_is(self.symbol_names, symbol.name.get(self.order), name.as_bytes())
     }
 }
+
+/// The string at that offset of a string table, without its zero; `None` if it is outside the table, not
+/// terminated, not text, or longer than `most` bytes.
+pub(crate) fn text(table: &[u8], offset: u32, most: usize) -> Option<&[u8]> {
+    let rest = table.get(index(offset)..)?;
+    let window = rest.get(..=most).unwrap_or(rest);
+    let (words, tail) = window.as_chunks::<8>();
+    let mut len = 0_usize;
+    let mut beyond_ascii = 0_u64;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // The lowest bit set is the highest one of the first byte that is zero.
+        let zeros = word.wrapping_sub(ONES) & !word & HIGHS;
+        if zeros != 0 {
+            beyond_ascii |= word & HIGHS & (zeros & zeros.wrapping_neg()).wrapping_sub(1);
+            len = len.saturating_add(index(zeros.trailing_zeros() >> 3));
+            return checked(rest.get(..len)?, beyond_ascii);
+        }
+        beyond_ascii |= word & HIGHS;
+        len = len.saturating_add(8);
+    }
+    let zero = tail.iter().position(|&byte| byte == 0)?;
+    if tail.get(..zero)?.iter().any(|byte| !byte.is_ascii()) {
+        beyond_ascii = HIGHS;
+    }
+    checked(rest.get(..len.saturating_add(zero))?, beyond_ascii)
+}
+
+/// The bytes, if they are text: a look at the string is all that it takes where it is ASCII.
+fn checked(bytes: &[u8], beyond_ascii: u64) -> Option<&[u8]> {
+    (beyond_ascii == 0 || str::from_utf8(bytes).is_ok()).then_some(bytes)
+}
+
+/// Whether the string at that offset of a string table is `text`: takes no longer than comparing `text`.
+pub(crate) fn text_is(table: &[u8], offset: u32, text: &[u8]) -> bool {
+    let rest = table.get(index(offset)..).unwrap_or_default();
+    // Most are of another length, and so differ here.
+    rest.get(text.len()) == Some(&0) && rest.starts_with(text)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// The records that fit into `bytes`; what remains at the end is ignored, as libelf does.
 pub(crate) fn records<T: FromBytes + Immutable + KnownLayout + Unaligned>(bytes: &[u8]) -> &[T] {
@@ -314,3 +369,41 @@ const EM_NONE: u16 = 0;
 const EM_BPF: u16 = 247;
 /// `SHN_XINDEX`: the index did not fit.
 const EXTENDED: u16 = 0xffff;
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::ffi::CStr;
+    use std::string::String;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::{text, text_is};
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte =
+            prop_oneof![6 => b'a'..=b'z', 2 => Just(0_u8), 1 => any::<u8>(), 1 => Just(0x80), 1 => Just(1)];
+        let broken = proptest::collection::vec(byte, 0..40);
+        prop_oneof![broken, "[a-zäß€\u{0}]{0,20}".prop_map(String::into_bytes)]
+    }
+
+    proptest! {
+        /// Beside the standard library's way of reading a C string.
+        #[test]
+        fn strings_are_read_as_they_stand(table in bytes(), offset in 0_u32..45, most in 0_usize..30) {
+            let expected = table.get(usize::try_from(offset).unwrap()..).and_then(|rest| {
+                let text = CStr::from_bytes_until_nul(rest).ok()?.to_str().ok()?;
+                (text.len() <= most).then_some(text.as_bytes())
+            });
+            prop_assert_eq!(text(&table, offset, most), expected);
+            if let Some(found) = expected {
+                prop_assert!(text_is(&table, offset, found));
+            }
+            for other in [&b""[..], b"a", b"ab"] {
+                prop_assert_eq!(text_is(&table, offset, other), text(&table, offset, 64) == Some(other));
+            }
+        }
+    }
+}

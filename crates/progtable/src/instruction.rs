@@ -83,6 +83,12 @@ impl Instruction {
         i32::from_ne_bytes([a, b, c, d])
     }
 
+    /// The same instruction, read as one of the other byte order.
+    pub(crate) const fn swapped(self) -> Self {
+        let [opcode, registers, o0, o1, i0, i1, i2, i3] = self.0;
+        Self([opcode, registers.rotate_left(4), o1, o0, i3, i2, i1, i0])
+    }
+
     /// The same instruction with another source register (low four bits of `src`).
     #[must_use]
     pub const fn with_src(self, src: u8) -> Self {
@@ -147,6 +153,17 @@ mod tests {
             Instruction::new(0x85, 0, 1, 0, -1).to_bytes(),
             [0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff]
         );
+    }
+
+    #[test]
+    fn the_other_byte_order_is_read() {
+        // `call 1` of a subprogram, as clang writes it for the other byte order.
+        let bytes = if cfg!(target_endian = "little") {
+            [0x85, 0x01, 0, 0, 0xff, 0xff, 0xff, 0xfe]
+        } else {
+            [0x85, 0x10, 0, 0, 0xfe, 0xff, 0xff, 0xff]
+        };
+        assert_eq!(Instruction::from_bytes(bytes).swapped(), Instruction::new(0x85, 0, 1, 0, -2));
     }
 
     #[test]

@@ -6,7 +6,10 @@
 use core::fmt;
 
 macro_rules! kinds {
-    ($(#[$doc:meta])* $kind:ident, $prefix:literal; $($name:ident = $value:literal, $text:literal;)*) => {
+    (
+        $(#[$doc:meta])* $kind:ident, $prefix:literal; $($name:ident = $value:literal, $text:literal;)*
+        $(@windows; $($windows:ident = $number:literal, $windows_text:literal;)*)?
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(transparent)]
@@ -17,12 +20,17 @@ macro_rules! kinds {
                 #[doc = concat!("`", $prefix, stringify!($name), "` (", stringify!($value), ").")]
                 pub const $name: Self = Self($value);
             )*
+            $($(
+                #[doc = concat!("Type ", stringify!($number), " of eBPF for Windows: `", $windows_text, "`.")]
+                pub const $windows: Self = Self::windows($number);
+            )*)?
 
             /// libbpf's name for the type; `"unknown"` for a number it does not know.
             #[must_use]
             pub const fn type_name(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
+                    $($(Self::$windows => $windows_text,)*)?
                     _ => "unknown",
                 }
             }
@@ -32,6 +40,7 @@ macro_rules! kinds {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match *self {
                     $(Self::$name => f.pad($text),)*
+                    $($(Self::$windows => f.pad($windows_text),)*)?
                     Self(number) => write!(f, "unknown ({number})"),
                 }
             }
@@ -46,7 +55,9 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Program type: `enum bpf_prog_type` of `include/uapi/linux/bpf.h`.
+    /// Program type: `enum bpf_prog_type` of `include/uapi/linux/bpf.h`; or, with bit 31 set, that of eBPF for
+    /// Windows, whose numbers mean something else: type 2 probes kernel functions on Linux and watches `bind()` on
+    /// Windows.
     ProgramKind, "BPF_PROG_TYPE_";
     UNSPEC = 0, "unspec";
     SOCKET_FILTER = 1, "socket_filter";
@@ -81,7 +92,32 @@ kinds! {
     SK_LOOKUP = 30, "sk_lookup";
     SYSCALL = 31, "syscall";
     NETFILTER = 32, "netfilter";
+    @windows;
+    WINDOWS_XDP = 1, "xdp";
+    WINDOWS_BIND = 2, "bind";
+    WINDOWS_CGROUP_SOCK_ADDR = 3, "sock_addr";
+    WINDOWS_SOCK_OPS = 4, "sockops";
+    WINDOWS_NETEVENT = 5, "netevent";
+    WINDOWS_PROCESS = 6, "process";
+    WINDOWS_SAMPLE = 999, "sample";
 }
+
+impl ProgramKind {
+    /// The type with that number on Windows.
+    #[must_use]
+    pub const fn windows(number: u32) -> Self {
+        Self(WINDOWS | number)
+    }
+
+    /// The type's number on Windows; `None` for Linux's types.
+    #[must_use]
+    pub const fn windows_number(self) -> Option<u32> {
+        if self.0 & WINDOWS != 0 { Some(self.0 & !WINDOWS) } else { None }
+    }
+}
+
+/// Set in the numbers of eBPF for Windows. Linux numbers its types one by one and is at 32.
+const WINDOWS: u32 = 1 << 31;
 
 kinds! {
     /// Map type: `enum bpf_map_type` of `include/uapi/linux/bpf.h`.

@@ -2,8 +2,10 @@
 
 use core::fmt;
 
+use crate::error::Frozen;
 use crate::kinds::MapKind;
 use crate::map_name::ComposedName;
+use crate::program::AutoloadState;
 
 /// A map that loading the object creates.
 ///
@@ -14,6 +16,7 @@ use crate::map_name::ComposedName;
 pub struct Map<'data> {
     origin: Origin<'data>,
     definition: MapDefinition,
+    autocreate: AutoloadState,
 }
 
 /// What the kernel is told about a map.
@@ -82,6 +85,7 @@ impl<'data> Map<'data> {
                 pinned: parsed.pinned,
             },
             definition: parsed.definition,
+            autocreate: AutoloadState::new(true),
         }
     }
 
@@ -109,10 +113,11 @@ impl<'data> Map<'data> {
                 max_entries: 1,
                 flags: if read_only { F_RDONLY_PROG } else { 0 },
             },
+            autocreate: AutoloadState::new(true),
         }
     }
 
-    pub(crate) fn struct_ops(name: &'data str, section: u16, offset: u32, size: u32, link: bool) -> Self {
+    pub(crate) fn struct_ops(name: &'data str, section: u16, offset: u32, size: u32, of: &str) -> Self {
         Self {
             origin: Origin::StructOps { name, offset, section },
             definition: MapDefinition {
@@ -120,8 +125,9 @@ impl<'data> Map<'data> {
                 key_size: 4,
                 value_size: size,
                 max_entries: 1,
-                flags: if link { F_LINK } else { 0 },
+                flags: if of.ends_with(".link") { F_LINK } else { 0 },
             },
+            autocreate: AutoloadState::new(!of.starts_with('?')),
         }
     }
 
@@ -221,6 +227,44 @@ impl<'data> Map<'data> {
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.is_internal() && self.flags() & F_RDONLY_PROG != 0
+    }
+
+    /// Whether loading the object creates the map: yes, unless it is a `struct_ops` variable in a section
+    /// that starts with `?`.
+    #[must_use]
+    pub fn autocreate(&self) -> bool {
+        self.autocreate.load()
+    }
+
+    /// Says whether loading the object creates the map. If not, what programs do with it is replaced by
+    /// calls that no verifier accepts where they can be reached: see [`POISONED_MAP`](crate::POISONED_MAP).
+    ///
+    /// This looks at this map only; see [`ObjectFile::set_autocreate`](crate::ObjectFile::set_autocreate).
+    ///
+    /// # Errors
+    ///
+    /// [`Frozen`] once loading has begun.
+    pub fn set_autocreate(&self, autocreate: bool) -> Result<(), Frozen> {
+        self.autocreate.store(autocreate)
+    }
+
+    /// Whether the map holds the kernel's configuration values that the object reads; see
+    /// [`ObjectFile::fill_kconfig`](crate::ObjectFile::fill_kconfig).
+    #[must_use]
+    pub fn is_kconfig(&self) -> bool {
+        matches!(self.origin, Origin::Internal { section: NO_SECTION, .. })
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.autocreate.freeze();
+    }
+
+    /// Offset of a declared map in its section.
+    pub(crate) fn declared_place(&self) -> Option<(u16, u32)> {
+        match self.origin {
+            Origin::Declared { section, offset, .. } => Some((section, offset)),
+            _ => None,
+        }
     }
 
     /// The ELF section in which the map stands; `None` for `.kconfig`, which occupies none.
@@ -329,6 +373,7 @@ impl fmt::Debug for Map<'_> {
             .field("max_entries", &self.max_entries())
             .field("flags", &self.flags())
             .field("is_internal", &self.is_internal())
+            .field("autocreate", &self.autocreate())
             .finish_non_exhaustive()
     }
 }
@@ -357,4 +402,6 @@ pub(crate) const NO_SECTION: u16 = u16::MAX;
 /// The map's place in its section is not known yet.
 pub(crate) const NO_OFFSET: u32 = u32::MAX;
 
+// A model's atomics are larger.
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Map<'static>>() <= 64);

@@ -1,17 +1,19 @@
 //! The opened object file.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::btf::Btf;
 use crate::elf::{Container, Order};
 use crate::error::{Frozen, OpenError};
+use crate::info::Layout;
 use crate::instruction::Instruction;
 use crate::map::{Map, MapDefinition};
 use crate::map_definition;
 use crate::open::{Found, Opening, Options};
+use crate::order::{self, Byte};
 use crate::program::Program;
-use crate::relocate;
+use crate::references::{Needs, Reference, References};
+use crate::relocate::{self, Resolver};
 use crate::relocate_error::{RelocateError, RelocateErrorKind};
 
 /// An opened object file: its programs, maps and licence.
@@ -26,10 +28,36 @@ pub struct ObjectFile<'data, const PROGRAMS: usize = 64, const MAPS: usize = 64>
     pub(crate) programs: heapless::Vec<Program<'data>, PROGRAMS>,
     pub(crate) maps: heapless::Vec<Map<'data>, MAPS>,
     /// Set once, by the winner of [`freeze`](Self::freeze); read by everybody.
-    frozen: AtomicBool,
+    frozen: Byte,
 }
 
 impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS, MAPS> {
+    /// A table of nothing: a place for [`open_into`](Self::open_into) to fill, such as a `static`.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            container: Container::EMPTY,
+            found: Found::NOTHING,
+            programs: heapless::Vec::new(),
+            maps: heapless::Vec::new(),
+            frozen: Byte::new(0),
+        }
+    }
+
+    /// The same; what the model checker watches cannot be made at compile time.
+    #[cfg(loom)]
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            container: Container::EMPTY,
+            found: Found::NOTHING,
+            programs: heapless::Vec::new(),
+            maps: heapless::Vec::new(),
+            frozen: Byte::new(0),
+        }
+    }
+
     /// Opens an object that has no name: internal maps are named `.data`, `.bss`, and so on.
     ///
     /// # Errors
@@ -57,24 +85,57 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     pub fn open_with(data: &'data [u8], options: &Options<'_>) -> Result<Self, OpenError> {
         let mut file = Self {
             container: Container::parse(data)?,
-            found: Found::default(),
+            found: Found::NOTHING,
             programs: heapless::Vec::new(),
             maps: heapless::Vec::new(),
-            frozen: AtomicBool::new(false),
+            frozen: Byte::new(0),
         };
-        let (programs, maps) = (&mut file.programs, &mut file.maps);
-        let opening = Opening { container: file.container, options, programs, maps, maps_found: 0 };
-        file.found = opening.run()?;
+        file.fill(options)?;
         Ok(file)
+    }
+
+    /// Opens an object into `place`: what was there before is gone, its freezing included.
+    ///
+    /// The stack this takes does not depend on the capacities: see [the crate's introduction](crate#stack).
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `place` is empty then.
+    pub fn open_into(place: &mut Self, data: &'data [u8], options: &Options<'_>) -> Result<(), OpenError> {
+        place.clear();
+        place.container = Container::parse(data)?;
+        let outcome = place.fill(options);
+        if outcome.is_err() {
+            place.clear();
+        }
+        outcome
+    }
+
+    fn fill(&mut self, options: &Options<'_>) -> Result<(), OpenError> {
+        let (programs, maps) = (&mut self.programs, &mut self.maps);
+        let opening = Opening { container: self.container, options, programs, maps, maps_found: 0 };
+        self.found = opening.run()?;
+        Ok(())
+    }
+
+    /// Makes the table [`empty`](Self::empty) without moving one.
+    fn clear(&mut self) {
+        self.container = Container::EMPTY;
+        self.found = Found::NOTHING;
+        self.programs.clear();
+        self.maps.clear();
+        self.frozen = Byte::new(0);
     }
 
     /// The programs, in the order of their sections and, within a section, of their offsets. Subprograms are
     /// not among them.
+    #[must_use]
     pub fn programs(&self) -> impl DoubleEndedIterator<Item = &Program<'data>> {
         self.programs.iter().filter(|program| !program.is_subprogram())
     }
 
     /// The functions of `.text`, which programs call, in the order of their offsets.
+    #[must_use]
     pub fn subprograms(&self) -> impl DoubleEndedIterator<Item = &Program<'data>> {
         self.programs.iter().filter(|program| program.is_subprogram())
     }
@@ -128,30 +189,42 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     ///
     /// [`Frozen`] once loading has begun.
     pub fn set_autoload(&self, program: &Program<'data>, autoload: bool) -> Result<(), Frozen> {
-        // Acquire: pairs with the AcqRel exchange in `freeze`. Seeing `true` here and reporting it before the
-        // winner has reached every program would let another thread change one of those afterwards: so the
-        // loser helps first.
-        if self.frozen.load(Ordering::Acquire) {
+        // Reporting what is seen here before the winner has reached every program would let another thread change
+        // one of those afterwards: so the loser helps first.
+        if self.frozen.load(order::FROZEN) != 0 {
             self.freeze_programs();
             return Err(Frozen);
         }
         program.set_autoload(autoload).inspect_err(|Frozen| self.freeze_programs())
     }
 
-    /// Begins loading: from now on no program can be switched on or off.
+    /// Says whether loading the object creates `map`; with libbpf `bpf_map__set_autocreate`. Linearizable
+    /// together with [`freeze`](Self::freeze), as [`set_autoload`](Self::set_autoload) is.
+    ///
+    /// # Errors
+    ///
+    /// [`Frozen`] once loading has begun.
+    pub fn set_autocreate(&self, map: &Map<'data>, autocreate: bool) -> Result<(), Frozen> {
+        if self.frozen.load(order::FROZEN) != 0 {
+            self.freeze_programs();
+            return Err(Frozen);
+        }
+        map.set_autocreate(autocreate).inspect_err(|Frozen| self.freeze_programs())
+    }
+
+    /// Begins loading: from now on no program or map can be switched on or off.
     ///
     /// Exactly one caller succeeds. When this returns, whatever it returns, every change that was answered
-    /// with `Ok` is visible to the caller, and every later one is refused.
+    /// with `Ok` is visible to the caller, with all that its author wrote before it, and every later one is
+    /// refused.
     ///
     /// # Errors
     ///
     /// [`Frozen`] for every caller but the first.
     pub fn freeze(&self) -> Result<(), Frozen> {
-        // AcqRel: the release half pairs with the Acquire load in `set_autoload` and with the acquire half of
-        // another `freeze`; the exchange itself decides who is first.
-        let won = self.frozen.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire);
+        let won = self.frozen.swap(1, order::FREEZE_TABLE) == 0;
         self.freeze_programs();
-        won.map(|_| ()).map_err(|_| Frozen)
+        if won { Ok(()) } else { Err(Frozen) }
     }
 
     /// How many instructions `program` has with the subprograms that it calls: what
@@ -161,7 +234,42 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     ///
     /// As [`relocate`](Self::relocate), except that nothing can be too short.
     pub fn linked_len(&self, program: &Program<'data>) -> Result<usize, RelocateError> {
-        relocate::link(self, program, |_| 0, &mut [])
+        relocate::link(self, program, |_| 0, &mut (), &mut [])
+    }
+
+    /// Where each function of the linked program stands, and what is known of its instructions. Unlike
+    /// linking, this takes programs with externs and CO-RE relocations as they are, of either byte order.
+    ///
+    /// # Errors
+    ///
+    /// As [`relocate`](Self::relocate), for what is wrong with the object.
+    pub fn layout(
+        &self,
+        program: &Program<'data>,
+    ) -> Result<Layout<'_, 'data, PROGRAMS, MAPS>, RelocateError> {
+        Layout::of(self, program)
+    }
+
+    /// What `program` and the subprograms that it calls refer to, instruction by instruction: maps,
+    /// variables, subprograms, callbacks, externs, CO-RE. Nothing is needed to know it; the object may be of
+    /// either byte order.
+    ///
+    /// An item is an error if the object is wrong there, and the last.
+    pub fn references<'f>(
+        &'f self,
+        program: &Program<'data>,
+    ) -> impl Iterator<Item = Result<Reference<'f, 'data>, RelocateError>> + use<'f, 'data, PROGRAMS, MAPS>
+    {
+        References::of(self, program)
+    }
+
+    /// What `program` needs to be loaded, counted.
+    ///
+    /// # Errors
+    ///
+    /// As [`layout`](Self::layout).
+    pub fn needs(&self, program: &Program<'data>) -> Result<Needs<MAPS>, RelocateError> {
+        Needs::of(self, program)
     }
 
     /// Links `program` into `buffer`: puts in references to maps, and appends the subprograms that it calls.
@@ -179,7 +287,22 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
         map_reference: impl Fn(usize) -> i32,
         buffer: &'b mut [Instruction],
     ) -> Result<&'b [Instruction], RelocateError> {
-        let needed = relocate::link(self, program, map_reference, buffer)?;
+        self.relocate_with(program, map_reference, &mut (), buffer)
+    }
+
+    /// As [`relocate`](Self::relocate), with somebody who knows where externs are.
+    ///
+    /// # Errors
+    ///
+    /// As [`relocate`](Self::relocate).
+    pub fn relocate_with<'b>(
+        &self,
+        program: &Program<'data>,
+        map_reference: impl Fn(usize) -> i32,
+        resolver: &mut impl Resolver,
+        buffer: &'b mut [Instruction],
+    ) -> Result<&'b [Instruction], RelocateError> {
+        let needed = relocate::link(self, program, map_reference, resolver, buffer)?;
         let available = buffer.len();
         let too_short = RelocateErrorKind::BufferTooShort { needed, available };
         buffer.get(..needed).ok_or_else(|| RelocateError::new(program, 0, too_short))
@@ -189,6 +312,15 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
         for program in &self.programs {
             program.freeze();
         }
+        for map in &self.maps {
+            map.freeze();
+        }
+    }
+}
+
+impl<const PROGRAMS: usize, const MAPS: usize> Default for ObjectFile<'_, PROGRAMS, MAPS> {
+    fn default() -> Self {
+        Self::empty()
     }
 }
 
@@ -206,10 +338,9 @@ const INNER_LOOKUPS: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use core::sync::atomic::Ordering;
-
     use super::ObjectFile;
     use crate::error::Frozen;
+    use crate::order;
 
     static OBJECT: &[u8] = include_bytes!("../tests/objects/choose.bpf.o");
 
@@ -237,7 +368,7 @@ mod tests {
         }
         for refused in [switched, frozen] {
             let file: ObjectFile<'_> = ObjectFile::open(OBJECT).unwrap();
-            file.frozen.store(true, Ordering::Release);
+            file.frozen.swap(1, order::FREEZE_TABLE);
             assert_eq!(refused(&file), Err(Frozen));
             assert!(file.programs().all(|program| program.set_autoload(false) == Err(Frozen)));
             assert!(file.programs().all(|program| program.autoload()));

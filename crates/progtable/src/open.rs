@@ -8,8 +8,9 @@
 //! ```
 //!
 //! libbpf looks through all symbols once per executable section, and once per variable that BTF describes.
-//! Here every symbol is looked at once, so the work is the sum of the sizes and not their product. Of several
-//! damaged programs, the one reported is still the one that libbpf finds first.
+//! Here every symbol is looked at once, so the work is the sum of the sizes and not their product; programs whose
+//! symbols are out of order are sorted at the end. Of several damaged programs, the one reported is still the one
+//! that libbpf finds first.
 
 use crate::elf::{self, Container, EXECINSTR, SectionHeader, Symbol, section_type, symbol_type};
 use crate::error::{Label, OpenError};
@@ -18,6 +19,8 @@ use crate::map_name::object_name;
 use crate::map_problem::MapProblem;
 use crate::program::{Parts, Program};
 use crate::sections::SectionKind;
+use crate::sort::sort_by_key;
+use crate::windows::{SectionTable, WindowsSection};
 
 /// What an object does not say itself.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +34,13 @@ pub struct Options<'a> {
     /// What a perf event array gets as `max_entries` if the source does not say: 0 unless set, which leaves
     /// it to the platform.
     pub possible_cpus: u32,
+    /// Whose names of sections say what programs are: Linux's unless set.
+    pub section_table: SectionTable,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { name: "", page_size: 4096, possible_cpus: 0 }
+        Self { name: "", page_size: 4096, possible_cpus: 0, section_table: SectionTable::Linux }
     }
 }
 
@@ -50,7 +55,7 @@ pub(crate) struct Opening<'o, 'data, const PROGRAMS: usize, const MAPS: usize> {
 }
 
 /// What the sections hold, as far as it is needed later.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Found<'data> {
     pub(crate) license: &'data str,
     pub(crate) btf: Option<&'data [u8]>,
@@ -58,6 +63,17 @@ pub(crate) struct Found<'data> {
     pub(crate) text: Option<u16>,
     pub(crate) maps: Option<u16>,
     pub(crate) struct_ops: [Option<u16>; STRUCT_OPS.len()],
+}
+
+impl Found<'_> {
+    pub(crate) const NOTHING: Self = Self {
+        license: "",
+        btf: None,
+        btf_ext: None,
+        text: None,
+        maps: None,
+        struct_ops: [None; STRUCT_OPS.len()],
+    };
 }
 
 impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAMS, MAPS> {
@@ -73,65 +89,69 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
             return Err(OpenError::Map { map: Label::new(map.name()), problem: MapProblem::NoSymbol });
         }
         self.maps.iter_mut().for_each(Map::settle);
-        self.sort_maps();
+        sort_by_key(self.maps, Map::rank);
         Ok(found)
     }
 
     fn sections(&mut self) -> Result<Found<'data>, OpenError> {
         let Container { order, sections, .. } = self.container;
         let object = object_name(self.options.name);
-        let mut found = Found::default();
+        let mut found = Found::NOTHING;
         for (position, section) in sections.iter().enumerate().skip(1) {
-            let name =
-                self.container.section_name(section).ok_or(OpenError::SectionName { section: position })?;
-            if is_ignored(section.kind.get(order), section.size.get(order), name) {
+            // Most names are only compared, and a string is dearer than its bytes.
+            let name = self
+                .container
+                .section_name_bytes(section)
+                .ok_or(OpenError::SectionName { section: position })?;
+            let text = || str::from_utf8(name).unwrap_or_default();
+            let kind = section.kind.get(order);
+            if is_ignored(kind, section.size.get(order), name) {
                 continue;
             }
             let contents = self
                 .container
                 .contents(section)
-                .ok_or_else(|| OpenError::TruncatedSection { section: Label::new(name) })?;
+                .ok_or_else(|| OpenError::TruncatedSection { section: Label::new(text()) })?;
             // Only sections that symbols can name matter from here on.
             let Ok(place) = u16::try_from(position) else { continue };
-            let kind = section.kind.get(order);
             match name {
-                "license" => found.license = license(contents)?,
-                "version" if contents.len() != 4 => {
+                b"license" => found.license = license(contents)?,
+                b"version" if contents.len() != 4 => {
                     return Err(OpenError::Version { size: section.size.get(order) });
                 }
-                "version" => {}
-                "maps" => return Err(OpenError::LegacyMaps),
-                ".maps" => found.maps = Some(place),
-                ".BTF" | ".BTF.ext" => {
+                b"version" => {}
+                b"maps" => return Err(OpenError::LegacyMaps),
+                b".maps" => found.maps = Some(place),
+                b".BTF" | b".BTF.ext" => {
                     if kind != section_type::PROGBITS {
-                        return Err(OpenError::SectionType { section: Label::new(name), kind });
+                        return Err(OpenError::SectionType { section: Label::new(text()), kind });
                     }
-                    let slot = if name == ".BTF" { &mut found.btf } else { &mut found.btf_ext };
+                    let slot = if name == b".BTF" { &mut found.btf } else { &mut found.btf_ext };
                     *slot = Some(contents);
                 }
                 _ if kind == section_type::PROGBITS && !contents.is_empty() => {
                     if section.flags.get(order) & EXECINSTR != 0 {
-                        if name == ".text" && found.text.replace(place).is_some() {
+                        if name == b".text" && found.text.replace(place).is_some() {
                             return Err(OpenError::DuplicateSection { section: ".text" });
                         }
-                    } else if is_or_extends(name, ".data") {
-                        self.add_internal(object, name, place, contents.len(), Some(contents), false);
-                    } else if is_or_extends(name, ".rodata") {
-                        self.add_internal(object, name, place, contents.len(), Some(contents), true);
-                    } else if let Some(which) = STRUCT_OPS.iter().position(|&known| known == name)
+                    } else if is_or_extends(name, b".data") {
+                        self.add_internal(object, text(), place, contents.len(), Some(contents), false);
+                    } else if is_or_extends(name, b".rodata") {
+                        self.add_internal(object, text(), place, contents.len(), Some(contents), true);
+                    } else if let Some(which) = STRUCT_OPS.iter().position(|&known| known.as_bytes() == name)
                         && let Some(slot) = found.struct_ops.get_mut(which)
                     {
                         *slot = Some(place);
                     }
                 }
                 _ if kind == section_type::REL => self.check_relocations(position, section)?,
-                _ if kind == section_type::NOBITS && is_or_extends(name, ".bss") => {
+                _ if kind == section_type::NOBITS && is_or_extends(name, b".bss") => {
                     let size = section.size.get(order);
                     let Ok(size) = u32::try_from(size) else {
-                        return Err(OpenError::SectionSize { section: Label::new(name), size });
+                        return Err(OpenError::SectionSize { section: Label::new(text()), size });
                     };
                     if size != 0 {
-                        self.add_map(Map::internal(object, name, place, size, None, false));
+                        self.add_map(Map::internal(object, text(), place, size, None, false));
                     }
                 }
                 _ => {}
@@ -173,11 +193,16 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         let order = self.container.order;
         let mut programs_found = 0_usize;
         let mut first_error: Option<(u16, OpenError)> = None;
+        // Functions of one section mostly follow each other.
+        let mut last: (u16, Option<Home<'data>>) = (0, None);
         for (position, symbol) in self.container.symbols.iter().enumerate() {
-            let place = symbol.section.get(order);
             match symbol.kind() {
                 symbol_type::FUNC => {
-                    let Some(section) = self.program_section(place) else { continue };
+                    let place = symbol.section.get(order);
+                    if last.0 != place {
+                        last = (place, self.home(place, found));
+                    }
+                    let Some(home) = &last.1 else { continue };
                     programs_found = programs_found.saturating_add(1);
                     // libbpf goes section by section, and so finds the error in the first section first.
                     let is_late = first_error.as_ref().is_some_and(|(earlier, _)| *earlier <= place);
@@ -185,13 +210,14 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                     if is_late || self.programs.is_full() {
                         continue;
                     }
-                    let is_text = found.text == Some(place);
-                    match self.program(section, place, is_text, position, symbol) {
-                        Ok(program) => self.add_program(program),
+                    match self.program(home, position, symbol) {
+                        Ok(program) => {
+                            let _full = self.programs.push(program);
+                        }
                         Err(error) => first_error = Some((place, error)),
                     }
                 }
-                symbol_type::OBJECT if symbol.is_global() => self.variable(place, symbol),
+                symbol_type::OBJECT if symbol.is_global() => self.variable(found, symbol),
                 _ => {}
             }
         }
@@ -201,100 +227,100 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         if programs_found > PROGRAMS {
             return Err(OpenError::TooManyPrograms { found: programs_found, capacity: PROGRAMS });
         }
+        sort_by_key(self.programs, Program::place);
+        reverse_aliases(self.programs);
+        if self.options.section_table == SectionTable::Windows
+            && let [only] = self.programs.as_mut_slice()
+        {
+            only.promote();
+        }
         Ok(())
     }
 
-    /// Bytes and name of a section if programs are looked for in it.
-    fn program_section(&self, place: u16) -> Option<(&'data [u8], &'data str)> {
+    /// The section, if programs are looked for in it.
+    fn home(&self, place: u16, found: &Found<'data>) -> Option<Home<'data>> {
         let order = self.container.order;
         let section = self.container.section(place).filter(|_| place != 0)?;
         let is_code =
             section.kind.get(order) == section_type::PROGBITS && section.flags.get(order) & EXECINSTR != 0;
         let bytes = self.container.contents(section).filter(|bytes| is_code && !bytes.is_empty())?;
-        let name = self.container.section_name(section).filter(|name| may_hold_programs(name))?;
-        Some((bytes, name))
+        let full_name = self.container.section_name(section).filter(|name| may_hold_programs(name))?;
+        let is_text = found.text == Some(place);
+        let (name, autoload) = match full_name.strip_prefix('?') {
+            Some(name) => (name, false),
+            None => (full_name, true),
+        };
+        let kind = if is_text { None } else { self.section_row(name) };
+        Some(Home { place, bytes, full_name, name, autoload, is_text, kind })
     }
 
     /// The program that a function's symbol names.
     fn program(
         &self,
-        (bytes, section_name): (&'data [u8], &'data str),
-        place: u16,
-        is_text: bool,
+        home: &Home<'data>,
         position: usize,
         symbol: &Symbol,
     ) -> Result<Program<'data>, OpenError> {
         let order = self.container.order;
         let (offset, size) = (symbol.value.get(order), symbol.size.get(order));
+        let section = || Label::new(home.full_name);
         let name = self
             .container
             .symbol_name(symbol)
-            .ok_or_else(|| OpenError::ProgramName { section: Label::new(section_name), symbol: position })?;
-        let labels = || (Label::new(section_name), Label::new(name));
+            .ok_or_else(|| OpenError::ProgramName { section: section(), symbol: position })?;
+        let program = || Label::new(name);
         let code = usize::try_from(offset)
             .ok()
             .zip(usize::try_from(size).ok())
-            .and_then(|(offset, size)| bytes.get(offset..)?.get(..size))
-            .ok_or_else(|| {
-                let (section, program) = labels();
-                OpenError::ProgramBeyondSection { section, program, offset, size }
+            .and_then(|(offset, size)| home.bytes.get(offset..)?.get(..size))
+            .ok_or_else(|| OpenError::ProgramBeyondSection {
+                section: section(),
+                program: program(),
+                offset,
+                size,
             })?;
-        if !is_text && symbol.binding() == elf::binding::LOCAL {
-            let (section, program) = labels();
-            return Err(OpenError::ProgramIsStatic { section, program });
+        if !home.is_text && symbol.binding() == elf::binding::LOCAL {
+            return Err(OpenError::ProgramIsStatic { section: section(), program: program() });
         }
         let whole = !code.is_empty() && code.len() & 7 == 0 && offset & 7 == 0;
         let Some(first) = u32::try_from(offset >> 3).ok().filter(|_| whole) else {
-            let (section, program) = labels();
+            let (section, program) = (section(), program());
             return Err(OpenError::ProgramCorrupted { section, program, offset, size });
-        };
-        let (section_name, autoload) = match section_name.strip_prefix('?') {
-            Some(section_name) => (section_name, false),
-            None => (section_name, true),
         };
         Ok(Program::new(Parts {
             name,
-            section_name,
-            section: place,
+            section_name: home.name,
+            section: home.place,
             offset: first,
             instructions: elf::records(code),
-            kind: if is_text { None } else { SectionKind::position(section_name) },
-            is_subprogram: is_text,
-            autoload,
+            kind: home.kind,
+            is_subprogram: home.is_text,
+            autoload: home.autoload,
         }))
     }
 
-    /// Keeps programs in order of section and offset, and those at the same place in the order of their
-    /// symbols.
-    fn add_program(&mut self, program: Program<'data>) {
-        let place = program.place();
-        let position = self.programs.partition_point(|other| other.place() <= place);
-        if self.programs.push(program).is_ok()
-            && let Some(moved @ [_, ..]) = self.programs.get_mut(position..)
-        {
-            moved.rotate_right(1);
-        }
-    }
-
-    /// Puts the maps in order of their ranks. They are nearly in order already; and the standard library's
-    /// sort needs 3 KiB of stack, and panics if an order is not one.
-    fn sort_maps(&mut self) {
-        for end in 1..self.maps.len() {
-            let Some((sorted, [map, ..])) = self.maps.split_at_checked(end) else { return };
-            let rank = map.rank();
-            let position = sorted.partition_point(|other| other.rank() <= rank);
-            if let Some(moved @ [_, ..]) = self.maps.get_mut(position..=end) {
-                moved.rotate_right(1);
+    /// The row of the section tables that the name matches.
+    fn section_row(&self, section: &str) -> Option<usize> {
+        match self.options.section_table {
+            SectionTable::Linux => SectionKind::position(section),
+            SectionTable::Windows => {
+                WindowsSection::position(section).map(|row| row.saturating_add(SectionKind::COUNT))
             }
         }
     }
 
     /// Takes note of a variable that other objects can name.
-    fn variable(&mut self, place: u16, symbol: &'data Symbol) {
+    fn variable(&mut self, found: &Found<'data>, symbol: &'data Symbol) {
         let container = self.container;
+        let place = symbol.section.get(container.order);
+        let is_hidden = !symbol.is_visible();
+        let holds_maps = found.maps == Some(place) || found.struct_ops.contains(&Some(place));
+        if !is_hidden && !holds_maps {
+            return;
+        }
         let value = symbol.value.get(container.order);
         for map in self.maps.iter_mut() {
-            if !symbol.is_visible() {
+            if is_hidden {
                 map.see_hidden(place);
             }
             map.take_offset(place, value, |name| container.symbol_is_named(symbol, name));
@@ -302,14 +328,35 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
     }
 }
 
+/// Puts programs at the same place (all but one are aliases), which are in the order of their symbols, in the reverse
+/// of it: that is what libbpf's sorting makes of them.
+fn reverse_aliases(programs: &mut [Program<'_>]) {
+    for run in programs.chunk_by_mut(|one, next| one.place() == next.place()) {
+        run.reverse();
+    }
+}
+
+/// A section that holds programs.
+struct Home<'data> {
+    place: u16,
+    bytes: &'data [u8],
+    /// With the `?`, if there is one.
+    full_name: &'data str,
+    name: &'data str,
+    autoload: bool,
+    is_text: bool,
+    /// Row of the section table.
+    kind: Option<usize>,
+}
+
 /// Sections that libbpf does not look at.
-fn is_ignored(kind: u32, size: u64, name: &str) -> bool {
-    let about = name.strip_prefix(".rel").unwrap_or(name);
+fn is_ignored(kind: u32, size: u64, name: &[u8]) -> bool {
+    let about = name.strip_prefix(b".rel").unwrap_or(name);
     kind == section_type::STRTAB
         || kind == section_type::LLVM_ADDRSIG
-        || kind == section_type::PROGBITS && size == 0 && name == ".text"
-        || about.starts_with(".debug_")
-        || about.len() < name.len() && matches!(about, ".BTF" | ".BTF.ext")
+        || kind == section_type::PROGBITS && size == 0 && name == b".text"
+        || about.starts_with(b".debug_")
+        || about.len() < name.len() && matches!(about, b".BTF" | b".BTF.ext")
 }
 
 /// Whether programs are looked for in an executable section of that name: not in those whose name gives them
@@ -321,8 +368,8 @@ fn may_hold_programs(section: &str) -> bool {
 }
 
 /// Whether `name` is `base`, or `base` with something after a dot.
-fn is_or_extends(name: &str, base: &str) -> bool {
-    matches!(name.as_bytes().strip_prefix(base.as_bytes()), Some([] | [b'.', ..]))
+fn is_or_extends(name: &[u8], base: &[u8]) -> bool {
+    matches!(name.strip_prefix(base), Some([] | [b'.', ..]))
 }
 
 /// The licence: up to the first zero byte, and at most 63 bytes, which is what the kernel is given.

@@ -18,12 +18,13 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         };
         // Each map has some dozen members, each of which takes a few lookups.
         let lookups = MAPS.saturating_add(1).saturating_mul(LOOKUPS_PER_MAP);
-        let btf = match Btf::parse(bytes, self.container.order, lookups) {
-            Ok(btf) => btf,
+        let mut btf = Btf::empty(self.container.order);
+        match btf.index(bytes, lookups) {
+            Ok(()) => {}
             Err(error) if needed => return Err(error.into()),
             // Nothing but names of types is lost.
             Err(_) => return Ok(()),
-        };
+        }
         let mut seen_maps = false;
         let mut seen_kconfig = false;
         let mut seen_struct_ops = [false; STRUCT_OPS.len()];
@@ -134,8 +135,8 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                 return Err(OpenError::Map { map: Label::new(name), problem: MapProblem::NotAStruct });
             }
             let offset = if datasec.size == 0 { NO_OFFSET } else { offset };
-            let link = STRUCT_OPS.get(which).is_some_and(|name| name.ends_with(".link"));
-            self.add_map(Map::struct_ops(name, place, offset, structure.size, link));
+            let section = STRUCT_OPS.get(which).copied().unwrap_or_default();
+            self.add_map(Map::struct_ops(name, place, offset, structure.size, section));
         }
         Ok(())
     }
@@ -145,11 +146,10 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
     /// until then the flag is only prepared.
     fn global_variables(&mut self, btf: &Btf<'data>, datasec: &Type<'data>) -> Result<(), OpenError> {
         let container = self.container;
+        let Some(name) = btf.string_bytes(datasec.name, elf::MAX_SECTION_NAME) else { return Ok(()) };
         let names = |map: &Map<'_>| {
             let section = map.section_index().and_then(|place| container.sections.get(place));
-            section
-                .and_then(|section| container.section_name(section))
-                .is_some_and(|name| btf.string_is(datasec.name, name))
+            section.is_some_and(|section| container.section_is_named(section, name))
         };
         let Some(position) =
             self.maps.iter().position(|map| map.is_internal() && !map.is_described() && names(map))
@@ -174,12 +174,12 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
 }
 
 fn name_of<'data>(btf: &Btf<'data>, variable: &Type<'data>) -> Result<&'data str, OpenError> {
-    btf.string(variable.name)
-        .filter(|name| !name.is_empty() && name.len() <= elf::MAX_SECTION_NAME)
-        .ok_or_else(|| OpenError::Map {
+    btf.short_string(variable.name, elf::MAX_SECTION_NAME).filter(|name| !name.is_empty()).ok_or_else(|| {
+        OpenError::Map {
             map: Label::new(btf.string(variable.name).unwrap_or_default()),
             problem: MapProblem::Name,
-        })
+        }
+    })
 }
 
 /// Which of the `struct_ops` sections a data section describes.

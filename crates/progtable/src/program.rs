@@ -1,14 +1,15 @@
 //! One program (or subprogram) of the table, and whether it is to be loaded.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU8, Ordering};
 
 use zerocopy::IntoBytes;
 
 use crate::error::Frozen;
 use crate::instruction::Instruction;
 use crate::kinds::ProgramKind;
+use crate::order::{self, Byte};
 use crate::sections::SectionKind;
+use crate::windows::WindowsSection;
 
 /// A program of an object file: a function in an executable section.
 ///
@@ -21,7 +22,7 @@ pub struct Program<'data> {
     /// Where the first instruction stands in its section, in instructions.
     offset: u32,
     section: u16,
-    /// Row of the section table, [`NO_ROW`] or [`SUBPROGRAM`]: 56 bytes per program leave no room for an
+    /// Row of the section tables, one after the other, [`NO_ROW`] or [`SUBPROGRAM`]: 56 bytes per program leave no room for an
     /// enum.
     row: u8,
     state: AutoloadState,
@@ -79,22 +80,40 @@ impl<'data> Program<'data> {
         widen(self.offset)
     }
 
-    /// The row of the section table that the section's name matched.
+    /// The row of Linux's section table that the section's name matched.
     #[must_use]
     pub fn section_kind(&self) -> Option<&'static SectionKind> {
         SectionKind::all().get(usize::from(self.row))
     }
 
+    /// The row of Windows' section table that the section's name matched, if the object was opened with that table
+    /// ([`Options::section_table`](crate::Options::section_table)).
+    #[must_use]
+    pub fn windows_section(&self) -> Option<&'static WindowsSection> {
+        let row = usize::from(self.row).checked_sub(SectionKind::COUNT)?;
+        WindowsSection::all().get(row)
+    }
+
     /// The program type that the section's name stands for; [`ProgramKind::UNSPEC`] if it stands for none.
     #[must_use]
     pub fn kind(&self) -> ProgramKind {
-        self.section_kind().map_or(ProgramKind::UNSPEC, SectionKind::kind)
+        let windows = || self.windows_section().map_or(ProgramKind::UNSPEC, WindowsSection::kind);
+        self.section_kind().map_or_else(windows, SectionKind::kind)
     }
 
-    /// The attach type that the section's name stands for (`enum bpf_attach_type`); 0 if none.
+    /// The attach type that the section's name stands for (`enum bpf_attach_type` of the system whose table it is); 0
+    /// if none.
     #[must_use]
     pub fn expected_attach_type(&self) -> u32 {
-        self.section_kind().map_or(0, SectionKind::expected_attach_type)
+        let windows = || self.windows_section().and_then(WindowsSection::attach_type).unwrap_or(0);
+        self.section_kind().map_or_else(windows, SectionKind::expected_attach_type)
+    }
+
+    /// Makes a program of a function of `.text`; leaves others as they are.
+    pub(crate) fn promote(&mut self) {
+        if self.is_subprogram() {
+            self.row = NO_ROW;
+        }
     }
 
     /// The instructions as they stand in the file: not relocated, and in the file's byte order.
@@ -125,7 +144,7 @@ impl<'data> Program<'data> {
         self.row == SUBPROGRAM
     }
 
-    /// Whether the program is to be loaded.
+    /// Whether the program is to be loaded. Who sees a change also sees what its author wrote before making it.
     #[must_use]
     pub fn autoload(&self) -> bool {
         self.state.load()
@@ -176,49 +195,51 @@ impl fmt::Debug for Program<'_> {
     }
 }
 
-/// Whether a program is to be loaded, and whether that is settled: [`AUTOLOAD`] and [`FROZEN`].
+/// Whether a program is to be loaded (or a map created), and whether that is settled: [`AUTOLOAD`] and [`FROZEN`].
 ///
 /// Written by whoever switches the program (until it is frozen) and by whoever freezes the table (only ever
 /// adding [`FROZEN`]); read by anybody. Both facts are in one byte, so that a change cannot slip in between
 /// the question whether it is allowed and the change itself.
-struct AutoloadState(AtomicU8);
+pub(crate) struct AutoloadState(Byte);
 
-impl AutoloadState {
-    fn new(autoload: bool) -> Self {
-        Self(AtomicU8::new(if autoload { AUTOLOAD } else { 0 }))
-    }
-
-    fn load(&self) -> bool {
-        // Acquire: pairs with the release half of the exchange in `store`, so that who sees a change also
-        // sees what its author wrote before making it.
-        self.0.load(Ordering::Acquire) & AUTOLOAD != 0
-    }
-
-    fn store(&self, autoload: bool) -> Result<(), Frozen> {
-        let wanted = if autoload { AUTOLOAD } else { 0 };
-        // On success AcqRel: the release half pairs with the Acquire in `load` and with the acquire half in
-        // `freeze`, the acquire half with the release half of an earlier `store`. On failure Acquire: pairs
-        // with the release half in `freeze`, so that who is refused also sees what the loader did before it
-        // froze the table.
-        self.0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-                (state & FROZEN == 0).then_some(wanted)
-            })
-            .map(|_| ())
-            .map_err(|_| Frozen)
-    }
-
-    fn freeze(&self) {
-        // AcqRel: the acquire half pairs with the release half in `store`: every change that was answered
-        // with `Ok` is before this. The release half pairs with the Acquire on failure in `store`.
-        self.0.fetch_or(FROZEN, Ordering::AcqRel);
+impl Clone for AutoloadState {
+    fn clone(&self) -> Self {
+        Self(Byte::new(self.0.load(order::AUTOLOAD)))
     }
 }
 
+impl AutoloadState {
+    pub(crate) fn new(autoload: bool) -> Self {
+        Self(Byte::new(if autoload { AUTOLOAD } else { 0 }))
+    }
+
+    pub(crate) fn load(&self) -> bool {
+        self.0.load(order::AUTOLOAD) & AUTOLOAD != 0
+    }
+
+    pub(crate) fn store(&self, autoload: bool) -> Result<(), Frozen> {
+        let wanted = if autoload { AUTOLOAD } else { 0 };
+        loop {
+            let state = self.0.load_for_update(order::LOOK);
+            if state & FROZEN != 0 {
+                return Err(Frozen);
+            }
+            if self.0.replace(state, wanted, order::CHANGE) {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.0.fetch_or(FROZEN, order::FREEZE_PROGRAM);
+    }
+}
+
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Program<'static>>() <= 56);
 const NO_ROW: u8 = u8::MAX;
 const SUBPROGRAM: u8 = NO_ROW - 1;
-const _: () = assert!(SectionKind::COUNT < SUBPROGRAM as usize);
+const _: () = assert!(SectionKind::COUNT + WindowsSection::COUNT < SUBPROGRAM as usize);
 const AUTOLOAD: u8 = 1;
 const FROZEN: u8 = 2;
 

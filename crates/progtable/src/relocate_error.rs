@@ -3,7 +3,9 @@
 use core::error::Error;
 use core::fmt;
 
-use crate::error::Label;
+use crate::btf_ext::InfoKind;
+use crate::error::{BtfError, Label};
+use crate::externs::ExternKind;
 use crate::program::Program;
 
 /// Why a program could not be linked, and where.
@@ -66,6 +68,8 @@ impl Error for RelocateError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RelocateErrorKind {
+    /// Type information (`.BTF`), which says what an extern is, is malformed.
+    Btf(BtfError),
     /// The section `.BTF.ext`, which says where CO-RE relocations are, is malformed.
     BtfExt,
     /// The buffer is too short.
@@ -93,10 +97,13 @@ pub enum RelocateErrorKind {
         /// Index of its section.
         section: u16,
     },
-    /// A kernel symbol, kernel function, or configuration value, which only a kernel can supply.
+    /// A symbol that the object neither defines nor does without, and for which the
+    /// [`Resolver`](crate::Resolver) has no answer.
     Extern {
         /// Its name.
         symbol: Label,
+        /// What it stands for.
+        kind: ExternKind,
     },
     /// The program is not one of this object file's.
     ForeignProgram,
@@ -110,6 +117,11 @@ pub enum RelocateErrorKind {
     /// The instruction accesses a kernel structure whose layout has to be taken from the kernel's own types
     /// (CO-RE).
     NeedsCoRe,
+    /// A subprogram has no records of a kind of which the program has some.
+    NoInfo {
+        /// The kind.
+        kind: InfoKind,
+    },
     /// A map in `.maps` that is not declared.
     NoSuchMap {
         /// The symbol.
@@ -170,6 +182,7 @@ impl RelocateErrorKind {
         !matches!(
             self,
             Self::BtfExt
+                | Self::NoInfo { .. }
                 | Self::BufferTooShort { .. }
                 | Self::ByteOrder
                 | Self::ForeignProgram
@@ -185,6 +198,7 @@ impl RelocateErrorKind {
 impl fmt::Display for RelocateErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Btf(error) => write!(f, "type information (.BTF): {error}"),
             Self::BtfExt => f.write_str("section '.BTF.ext' is malformed"),
             Self::BufferTooShort { needed, available } => {
                 write!(
@@ -200,8 +214,8 @@ impl fmt::Display for RelocateErrorKind {
             Self::DataTarget { symbol, section } => {
                 write!(f, "'{symbol}' is in section {section}, which no map stands for")
             }
-            Self::Extern { symbol } => {
-                write!(f, "'{symbol}' is a kernel symbol or configuration value, which is not supported")
+            Self::Extern { symbol, kind } => {
+                write!(f, "'{symbol}' ({kind}) is not known here")
             }
             Self::ForeignProgram => f.write_str("not a program of this object"),
             Self::Misaligned { offset } => {
@@ -209,8 +223,9 @@ impl fmt::Display for RelocateErrorKind {
             }
             Self::MissingRelocation => f.write_str("refers to a subprogram, and no relocation says to which"),
             Self::NeedsCoRe => {
-                f.write_str("depends on the layout of kernel structures (CO-RE), which is not supported")
+                f.write_str("depends on the layout of kernel structures (CO-RE), which is not supported here")
             }
+            Self::NoInfo { kind } => write!(f, "has no {kind:?} records in '.BTF.ext', and its callers have"),
             Self::NoSuchMap { symbol, offset } => {
                 write!(f, "'{symbol}' ('.maps' + {offset}) is not a declared map")
             }

@@ -20,12 +20,20 @@ impl SectionKind {
     /// The row for a section name (without a leading `?`), or `None` for a name no row matches.
     #[must_use]
     pub fn find(section: &str) -> Option<&'static Self> {
-        SECTIONS.iter().find(|row| row.matches(section))
+        SECTIONS.get(Self::position(section)?)
     }
 
     /// The index of that row.
     pub(crate) fn position(section: &str) -> Option<usize> {
-        SECTIONS.iter().position(|row| row.matches(section))
+        // What stands before the first `/` can name a row that takes a target; no other row's name continues
+        // such a name with a `/`, so that settles it.
+        if let Some((stem, _)) = section.split_once('/')
+            && let Some(position) = position_of(stem)
+            && SECTIONS.get(position).is_some_and(Self::takes_target)
+        {
+            return Some(position);
+        }
+        position_of(section)
     }
 
     /// Number of rows.
@@ -90,15 +98,59 @@ impl SectionKind {
     pub const fn has_xdp_frags(&self) -> bool {
         self.flags & flag::XDP_FRAGS != 0
     }
+}
 
-    fn matches(&self, section: &str) -> bool {
-        match section.as_bytes().strip_prefix(self.name.as_bytes()) {
-            Some([]) => true,
-            Some([b'/', ..]) => self.takes_target,
-            _ => false,
+/// The row of that name.
+fn position_of(name: &str) -> Option<usize> {
+    let mut slot = slot(name.as_bytes());
+    loop {
+        let position = usize::from(*INDEX.get(slot & SLOT_MASK)?);
+        let row = SECTIONS.get(position)?;
+        if row.name == name {
+            return Some(position);
         }
+        slot = slot.wrapping_add(1);
     }
 }
+
+/// Where a name is looked for first, by FNV-1a.
+const fn slot(mut name: &[u8]) -> usize {
+    let mut hash = 0x811c_9dc5_u32;
+    while let [byte, rest @ ..] = name {
+        hash = (hash ^ *byte as u32).wrapping_mul(0x0100_0193);
+        name = rest;
+    }
+    // The low bits are those of the last byte mostly.
+    ((hash >> 16 ^ hash) & 0xffff) as usize
+}
+
+/// Positions in [`SECTIONS`] by the hash of the row's name, or in the next slots after it; [`EMPTY`] if none.
+static INDEX: [u8; SLOT_MASK + 1] = index();
+const SLOT_MASK: usize = 255;
+const EMPTY: u8 = u8::MAX;
+
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, where a panic is an error"
+)]
+const fn index() -> [u8; SLOT_MASK + 1] {
+    let mut index = [EMPTY; SLOT_MASK + 1];
+    let mut position = 0;
+    while position < SECTIONS.len() {
+        let row = &SECTIONS[position];
+        let mut slot = slot(row.name.as_bytes());
+        while index[slot & SLOT_MASK] != EMPTY {
+            slot += 1;
+        }
+        index[slot & SLOT_MASK] = position as u8;
+        position += 1;
+    }
+    index
+}
+// An empty slot ends every search.
+const _: () = assert!(SectionKind::COUNT < SLOT_MASK && SectionKind::COUNT <= EMPTY as usize);
 
 const fn exact(name: &'static str, kind: ProgramKind, attach_type: u32, flags: u8) -> SectionKind {
     SectionKind { name, takes_target: false, kind, attach_type, flags }
@@ -305,6 +357,8 @@ static SECTIONS: [SectionKind; 116] = [
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::SectionKind;
     use crate::kinds::ProgramKind;
 
@@ -329,6 +383,38 @@ mod tests {
         assert_eq!(kind("tc"), Some((ProgramKind::SCHED_CLS, 0)));
         assert_eq!(kind("tc/ingress"), Some((ProgramKind::SCHED_CLS, 46)));
         assert_eq!(kind(""), None);
+    }
+
+    /// What the table means: the first row that matches, by libbpf's rule, from top to bottom.
+    fn first_match(section: &str) -> Option<&'static SectionKind> {
+        let matches = |row: &&SectionKind| match section.strip_prefix(row.name()) {
+            Some("") => true,
+            Some(rest) => rest.starts_with('/') && row.takes_target(),
+            None => false,
+        };
+        SectionKind::all().iter().find(matches)
+    }
+
+    #[test]
+    fn the_index_finds_the_first_row_that_matches() {
+        for row in SectionKind::all() {
+            let continues = |other: &SectionKind| {
+                other.name().strip_prefix(row.name()).is_some_and(|rest| rest.starts_with('/'))
+            };
+            assert!(
+                !row.takes_target() || !SectionKind::all().iter().any(continues) && !row.name().contains('/'),
+                "{}: `position` does not look further",
+                row.name()
+            );
+            for suffix in ["", "/", "/target", "/a/b", "x", ".s", ".s/x", ".multi/x", "/devmap", "/ingress"] {
+                let section = std::format!("{}{suffix}", row.name());
+                assert_eq!(SectionKind::find(&section), first_match(&section), "{section}");
+            }
+            let cut = row.name().get(..row.name().len() - 1).unwrap_or_default();
+            assert_eq!(SectionKind::find(cut), first_match(cut), "{cut}");
+        }
+        assert_eq!(SectionKind::find("/"), None);
+        assert_eq!(SectionKind::find("/xdp"), None);
     }
 
     #[test]

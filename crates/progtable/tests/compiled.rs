@@ -9,11 +9,16 @@
     reason = "a panic is how a test fails"
 )]
 
-use ebpf_progtable::{Instruction, MapKind, ObjectFile, Options, Program, ProgramKind, RelocateErrorKind};
+use ebpf_progtable::{
+    Frozen, InfoKind, Instruction, MapKind, ObjectFile, Options, Program, ProgramKind, ReferenceTarget,
+    RelocateErrorKind, SlotTarget,
+};
 
 static LINKED: &[u8] = include_bytes!("objects/linked.bpf.o");
 static MAPS: &[u8] = include_bytes!("objects/maps.bpf.o");
 static MAPS_BIG_ENDIAN: &[u8] = include_bytes!("objects/maps-big-endian.bpf.o");
+static VALUES: &[u8] = include_bytes!("objects/values.bpf.o");
+static VALUES_BIG_ENDIAN: &[u8] = include_bytes!("objects/values-big-endian.bpf.o");
 static EXTERNS: &[u8] = include_bytes!("objects/externs.bpf.o");
 
 #[test]
@@ -155,6 +160,91 @@ fn what_needs_a_kernel_is_refused_when_linked_and_not_before() {
     let kconfig = file.map("externs.kconfig").unwrap();
     assert_eq!((kconfig.value_size(), kconfig.flags()), (4 + 1 + 33, 0x480));
     assert_eq!((kconfig.initial_value(), kconfig.section_index()), (None, None));
+}
+
+#[test]
+fn an_object_of_the_other_byte_order_says_what_it_refers_to() {
+    let references = |data| {
+        let file: ObjectFile = ObjectFile::open_named("maps.bpf.o", data).unwrap();
+        let programs = file.programs().map(|program| {
+            let all = file.references(program).map(|found| match found.unwrap().target {
+                ReferenceTarget::Map { map } => (map, 0),
+                ReferenceTarget::Variable { map, offset } => (map, offset),
+                other => panic!("{other:?}"),
+            });
+            (file.layout(program).unwrap().len(), all.collect::<Vec<_>>())
+        });
+        programs.collect::<Vec<_>>()
+    };
+    let [little, big] = [references(MAPS), references(MAPS_BIG_ENDIAN)];
+    assert!(!little[0].1.is_empty());
+    assert_eq!(little, big);
+    let file: ObjectFile = ObjectFile::open(MAPS_BIG_ENDIAN).unwrap();
+    let lines = |file: &ObjectFile<'_>| {
+        let layout = file.layout(file.programs().next().unwrap()).unwrap();
+        layout.records(InfoKind::Line).map(|line| line.unwrap().line_and_column()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&file), lines(&ObjectFile::open(MAPS).unwrap()));
+}
+
+#[test]
+fn layouts_and_records_go_by_function() {
+    let file: ObjectFile = ObjectFile::open(LINKED).unwrap();
+    let program = file.program("loops").unwrap();
+    let layout = file.layout(program).unwrap();
+    let functions: Vec<_> = layout.functions().map(|(base, function)| (base, function.name())).collect();
+    let names: Vec<_> = functions.iter().map(|(_, name)| *name).collect();
+    assert_eq!(names, ["loops", "each", "shared", "leaf"]);
+    assert_eq!(layout.len(), file.linked_len(program).unwrap());
+    assert_eq!(layout.function_of(0).map(|(function, at)| (function.name(), at)), Some(("loops", 0)));
+    let (base, _) = functions[2];
+    assert_eq!(layout.function_of(base + 1).map(|(function, at)| (function.name(), at)), Some(("shared", 1)));
+    assert!(layout.function_of(layout.len()).is_none());
+    // One function record for each function, at its start; lines stay inside the program.
+    let places = |kind| layout.records(kind).map(|record| record.unwrap().instruction()).collect::<Vec<_>>();
+    assert_eq!(places(InfoKind::Function), functions.iter().map(|(base, _)| *base).collect::<Vec<_>>());
+    assert!(places(InfoKind::Line).iter().all(|place| *place < layout.len()));
+    assert!(places(InfoKind::Line).is_sorted() && places(InfoKind::CoRe).is_empty());
+}
+
+#[test]
+fn initial_values_name_their_targets() {
+    let values = |data| {
+        let file: ObjectFile = ObjectFile::open(data).unwrap();
+        let mut all = Vec::new();
+        for map in file.maps() {
+            for value in file.initial_values(map) {
+                let value = value.unwrap();
+                let target = match value.target {
+                    SlotTarget::Map(map) => file.maps()[map].name().to_owned(),
+                    SlotTarget::Program(program) => program.name().to_owned(),
+                    other => panic!("{other:?}"),
+                };
+                all.push((map.name().to_owned(), value.slot, target));
+            }
+        }
+        all
+    };
+    let row = |map: &str, slot, target: &str| (map.to_owned(), slot, target.to_owned());
+    let expected =
+        [row("outer", 1, "two"), row("outer", 6, "one"), row("tails", 0, "third"), row("tails", 3, "second")];
+    assert_eq!(values(VALUES), expected);
+    assert_eq!(values(VALUES_BIG_ENDIAN), expected);
+    assert_eq!(values(MAPS), [], "maps of these sorts that hold nothing");
+}
+
+#[test]
+fn maps_are_chosen_until_the_table_is_frozen() {
+    let file: ObjectFile = ObjectFile::open(MAPS).unwrap();
+    let map = &file.maps()[0];
+    assert!(map.autocreate());
+    map.set_autocreate(false).unwrap();
+    file.set_autocreate(&file.maps()[1], false).unwrap();
+    file.freeze().unwrap();
+    assert_eq!(map.set_autocreate(true), Err(Frozen), "also if the map is asked alone");
+    assert_eq!(file.set_autocreate(map, true), Err(Frozen));
+    let created: Vec<_> = file.maps().iter().map(|map| map.autocreate()).collect();
+    assert_eq!(created[..3], [false, false, true]);
 }
 
 #[test]

@@ -12,7 +12,10 @@
 mod common;
 
 use common::*;
-use ebpf_progtable::{BtfError, Instruction, MapKind, MapProblem, ObjectFile, OpenError};
+use ebpf_progtable::{
+    BtfError, Instruction, MapKind, MapProblem, ObjectFile, OpenError, Options, Program, ProgramKind,
+    SectionTable,
+};
 
 fn refusal(data: &[u8]) -> OpenError {
     ObjectFile::<8, 8>::open(data).expect_err("the object is damaged")
@@ -382,11 +385,69 @@ fn programs_are_ordered_by_section_and_offset() {
         .build();
     let file = ObjectFile::<8, 8>::open(&data).unwrap();
     let names: Vec<_> = file.programs().map(|program| program.name()).collect();
-    assert_eq!(names, ["a", "b", "alias_of_b", "c", "d"], "gaps and overlaps are allowed");
+    assert_eq!(names, ["a", "alias_of_b", "b", "c", "d"], "gaps and overlaps are allowed");
     let autoload: Vec<_> = file.programs().map(|program| program.autoload()).collect();
     assert_eq!(autoload, [true, true, true, false, false]);
     assert_eq!(file.program("c").unwrap().section_name(), "tc");
     assert_eq!(file.program("d").unwrap().section_offset(), 1);
     assert_eq!(file.program("alias_of_b").unwrap().len(), 2);
     assert_eq!(file.program("a").unwrap().instructions(), [Instruction::new(0x95, 0, 0, 0, 0)]);
+}
+
+#[test]
+fn sections_are_told_by_the_table_of_windows_if_asked() {
+    let mut options = Options::default();
+    options.section_table = SectionTable::Windows;
+    let code = [EXIT; 2];
+    let data = Elf::new()
+        .code("xdp_filter", &code)
+        .code("?cgroup/connect6", &code)
+        .code("kprobe/x", &code)
+        .code(".text", &code)
+        .function("a", 1, 0, 16)
+        .function("b", 2, 0, 16)
+        .function("c", 3, 0, 16)
+        .function("d", 4, 0, 16)
+        .build();
+    let rows = |file: &ObjectFile<'_, 8, 8>| {
+        let row =
+            |program: &Program<'_>| (program.kind(), program.expected_attach_type(), program.autoload());
+        file.programs().map(row).collect::<Vec<_>>()
+    };
+    let file = ObjectFile::<8, 8>::open_with(&data, &options).unwrap();
+    assert_eq!(
+        rows(&file),
+        [
+            (ProgramKind::WINDOWS_XDP, 1, true),
+            (ProgramKind::WINDOWS_CGROUP_SOCK_ADDR, 4, false),
+            (ProgramKind::UNSPEC, 0, true),
+        ]
+    );
+    let guid = file.program("b").unwrap().windows_section().unwrap().attach_guid();
+    assert_eq!(guid, Some(0xa82e37b2_aee7_11ec_9a30_18602489beee));
+    assert!(file.programs().all(|program| program.section_kind().is_none()));
+    assert_eq!(file.subprograms().count(), 1);
+    let file = ObjectFile::<8, 8>::open(&data).unwrap();
+    assert_eq!(
+        rows(&file),
+        [
+            (ProgramKind::UNSPEC, 0, true),
+            (ProgramKind::CGROUP_SOCK_ADDR, 11, false),
+            (ProgramKind::KPROBE, 0, true)
+        ]
+    );
+    assert!(file.programs().all(|program| program.windows_section().is_none()));
+    assert_eq!(ProgramKind::WINDOWS_BIND.windows_number(), Some(2));
+    assert_eq!(ProgramKind::KPROBE.windows_number(), None);
+    assert_eq!(
+        (ProgramKind::WINDOWS_BIND.to_string(), ProgramKind::KPROBE.to_string()),
+        ("bind".into(), "kprobe".into())
+    );
+
+    // The only program may stand where subprograms do.
+    let alone = Elf::new().code(".text", &code).function("alone", 1, 0, 16).build();
+    assert_eq!(ObjectFile::<8, 8>::open(&alone).unwrap().programs().count(), 0);
+    let file = ObjectFile::<8, 8>::open_with(&alone, &options).unwrap();
+    assert_eq!(rows(&file), [(ProgramKind::UNSPEC, 0, true)]);
+    assert_eq!(file.linked_len(file.program("alone").unwrap()), Ok(2));
 }

@@ -8,7 +8,9 @@ use core::ptr::NonNull;
 use core::sync::atomic::{self, AtomicU32, AtomicUsize, Ordering};
 
 use crate::header::{HEADER_SIZE, field};
-use crate::memory::{Claim, Contiguous, Extent, Length, Marks, Memory, Position, Private, Publication, Racy};
+use crate::memory::{
+    Claim, Contiguous, Extent, Length, Marks, Memory, Position, Private, Publication, Racy, SPINS,
+};
 use crate::{Geometry, Header, Mapping, Order};
 
 /// A ring in memory that is mapped into this address space: `mmap`ed from a kernel, vmapped in a driver, or a plain array.
@@ -282,6 +284,7 @@ impl<const WORDS: usize> Default for Line<WORDS> {
 pub struct SharedMarks<'a> {
     reserve: &'a AtomicUsize,
     marks: &'a [AtomicUsize],
+    spins: u32,
 }
 
 impl<'a> SharedMarks<'a> {
@@ -293,10 +296,20 @@ impl<'a> SharedMarks<'a> {
     /// When `marks` is empty or not a power of two long.
     pub const fn new(reserve: &'a AtomicUsize, marks: &'a [AtomicUsize]) -> Result<Self, MarksLength> {
         if marks.len().is_power_of_two() {
-            Ok(Self { reserve, marks })
+            Ok(Self { reserve, marks, spins: SPINS })
         } else {
             Err(MarksLength(marks.len()))
         }
+    }
+}
+
+impl SharedMarks<'_> {
+    /// How long a producer makes way for another one, in spin-loop hints; see [`Publication::spins`]. 0 for producers that interrupt each other
+    /// on one CPU.
+    #[must_use]
+    pub const fn with_spins(mut self, spins: u32) -> Self {
+        self.spins = spins;
+        self
     }
 }
 
@@ -319,6 +332,11 @@ impl Publication for SharedMarks<'_> {
 
     fn slots(&self) -> usize {
         self.marks.len().saturating_mul(MARKS_PER_WORD)
+    }
+
+    #[inline]
+    fn spins(&self) -> u32 {
+        self.spins
     }
 }
 

@@ -149,6 +149,9 @@ impl<P> Private<P> {
     }
 }
 
+/// The default of [`Publication::spins`]: about a microsecond.
+pub(crate) const SPINS: u32 = 128;
+
 /// What many producers share among themselves, in memory no consumer can reach.
 pub trait Publication {
     /// Positions.
@@ -162,6 +165,16 @@ pub trait Publication {
     fn mark(&self, slot: usize) -> (&Self::Marks, usize);
     /// For how many slots there are marks.
     fn slots(&self) -> usize;
+
+    /// How many spin-loop hints a producer spends, once for each reservation, when it sees that somebody has claimed space but not published it yet.
+    ///
+    /// Going on at once would be right too, but cache lines would go back and forth between the two for every record; made way for, the other one
+    /// gets through a run of records. It is asked for by each reservation, so that the answer may depend on the context: whoever has just interrupted the
+    /// other one on the same CPU gains nothing by spinning. 0 does not even look.
+    #[inline]
+    fn spins(&self) -> u32 {
+        SPINS
+    }
 }
 
 /// The exclusive right to one record's bytes, from reservation to commit. Only a producer of this crate makes one.

@@ -46,6 +46,8 @@ sites! {
 
     /// Producer loads `consumer_pos`. Partner: [`CONSUMER_RELEASE`]: what the consumer read there is over before the space is written again.
     RESERVE_CONSUMER = Acquire;
+    /// Producer looks whether a predecessor is still at work. Only a reason to spin.
+    RESERVE_PRODUCER = Relaxed;
     /// Producer loads the private reserve position before it claims space. Only a guess that the claim confirms.
     RESERVE_START = Relaxed;
     /// Producer claims space by compare-exchange. Hands no data over: headers go through [`PUBLISH`], freed space through [`RESERVE_CONSUMER`].

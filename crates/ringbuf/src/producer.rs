@@ -6,6 +6,7 @@
 //! ```text
 //! reserve(len):
 //!   start = the private reserve position
+//!   if producer_pos is a little behind `start`, spin a little, once
 //!   from consumer_pos and from pending_pos to `end` there must be less than a lap;
 //!     if not, advance pending_pos over committed records and look again before refusing
 //!   claim [start, end) by compare-exchange on the reserve position, or begin again
@@ -31,7 +32,10 @@
 //!    pins `pending_pos`: every slot it looks at belongs to this lap.
 //! 4. *Publishing for others owes no wakeup.* The publisher's own busy record stands before theirs, so no consumer can have caught up with them; the
 //!    publisher's own commit decides.
-//! 5. *`pending_pos`* limits space by the oldest uncommitted record, because `consumer_pos` belongs to somebody who may lie. It only grows,
+//! 5. *Making way is not waiting.* Who finds a predecessor between its claim and its publication spins a bounded number of times before its own claim
+//!    ([`Publication::spins`]), and then goes on whatever the other one did. It does so only while fewer than [`CLOSE`] records are
+//!    claimed and not published: a producer that was stopped for good costs the others that many pauses, all together, and then none.
+//! 6. *`pending_pos`* limits space by the oldest uncommitted record, because `consumer_pos` belongs to somebody who may lie. It only grows,
 //!    by compare-exchange; a walker that was overtaken reads lengths of another lap, and its compare-exchange fails.
 
 use crate::header::{self, record_size};
@@ -139,8 +143,14 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     ) -> Result<Reservation<'_, M>, ReserveError> {
         let geometry = self.memory.geometry();
         let (header, total) = space::admissible(&geometry, length)?;
+        let mut spins = self.publication.spins();
         loop {
             let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
+            if spins != 0 && self.is_close_to_a_predecessor(start, total) {
+                make_way(spins);
+                spins = 0;
+                continue;
+            }
             let consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
             let pending = self.memory.pending_position().load(sites::PENDING_LOAD);
             let filler = space::filler(&geometry, start, total);
@@ -176,6 +186,13 @@ impl<M: Memory, P: Publication> Producer<M, P> {
             self.publish(record, end);
             return Ok(Reservation::new(&self.memory, claim, start, habits));
         }
+    }
+
+    /// Has somebody claimed space before `start` who has not published it yet, and not for long?
+    #[inline(always)]
+    fn is_close_to_a_predecessor(&self, start: usize, total: usize) -> bool {
+        let behind = start.wrapping_sub(self.memory.producer_position().load(sites::RESERVE_PRODUCER));
+        behind != 0 && behind <= total.saturating_mul(CLOSE)
     }
 
     /// Moves `pending_pos` over committed records before `end`, which is published.
@@ -232,10 +249,20 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     }
 }
 
+/// So many records (of the size to be reserved) claimed but not published are a crowd; more are a producer that was stopped.
+const CLOSE: usize = 8;
+
 /// `pending_pos`, and whether it was this producer who moved it there.
 struct Pending {
     position: usize,
     swapped: bool,
+}
+
+#[cold]
+fn make_way(spins: u32) {
+    for _ in 0..spins {
+        core::hint::spin_loop();
+    }
 }
 
 fn take(marks: &impl Marks, bit: usize) -> bool {

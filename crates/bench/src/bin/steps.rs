@@ -1,4 +1,4 @@
-//! One step of the ring as often as told, to have its instructions counted: `steps NAME COUNT`.
+//! One step of the ring, or of a transaction, as often as told, to have its instructions counted: `steps NAME COUNT`.
 //!
 //! What is set up is the same for every count, so the difference between two counts is that many steps.
 
@@ -8,6 +8,9 @@
     clippy::panic,
     reason = "a step that goes wrong must not count"
 )]
+
+#[path = "../idle.rs"]
+mod idle;
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -23,7 +26,7 @@ const RECORDS: usize = 1500;
 /// A step's name as it stands in the table, and what does it so many times.
 type Step = (&'static str, fn(usize));
 
-const STEPS: [Step; 18] = [
+const STEPS: [Step; 21] = [
     ("exclusive/push-64", |count| exclusive_push(count, SubmitFlags::NO_WAKEUP)),
     ("exclusive/push-64-adaptive", |count| exclusive_push(count, SubmitFlags::empty())),
     ("exclusive/reserve-submit-64", exclusive_reserve),
@@ -42,6 +45,18 @@ const STEPS: [Step; 18] = [
     ("consumer/drain-64", |count| drain(count, &[64])),
     ("consumer/drain-8-and-64-in-turn", |count| drain(count, &[8, 64])),
     ("consumer/drain-mixed", |count| drain(count, &[8, 64, 16, 32, 8, 16, 16, 64, 32, 8, 64])),
+    ("wfp/bare-mutex", |count| {
+        let mutex = parking_lot::Mutex::new(());
+        (0..count).for_each(|_| idle::bare_transaction(&mutex));
+    }),
+    ("wfp/grouped", |count| {
+        let strategy = idle::grouped();
+        (0..count).for_each(|_| idle::transaction(&strategy));
+    }),
+    ("wfp/serialized", |count| {
+        let strategy = idle::serialized();
+        (0..count).for_each(|_| idle::transaction(&strategy));
+    }),
 ];
 
 fn main() {

@@ -7,7 +7,7 @@ use ebpf_linux::Linux;
 use ebpf_loader::{Instruction, Object};
 use libbpf_sys as sys;
 
-use super::ring::compile;
+use super::compile;
 use crate::measure::{Contender, Stopwatch, pin, take_turns};
 use crate::report::Report;
 
@@ -16,7 +16,7 @@ const STEPS: [usize; 9] = [0, 1, 8, 16, 24, 32, 40, 48, 64];
 const PROGRAMS: usize = 64;
 
 pub(crate) fn run(report: &mut Report, turns: usize) {
-    let object = match compile("many") {
+    let object = match compile("many.bpf.c") {
         Ok(object) => object,
         Err(why) => return report.skip(format!("loading: {why}")),
     };

@@ -8,6 +8,9 @@ mod ours;
 mod peers;
 mod ring;
 
+use std::path::Path;
+use std::process::Command;
+
 use crate::measure::{Contender, find, pin, take_turns};
 use crate::report::Report;
 use ring::KernelRing;
@@ -77,4 +80,21 @@ pub(crate) fn run(report: &mut Report, turns: usize, filter: &str) {
             report.goal(format!("kernel ring, {}: aya", pattern.name), reached, wanted);
         }
     }
+}
+
+/// Compiles a program of `programs` and gives the object.
+pub(crate) fn compile(program: &str) -> Result<Vec<u8>, String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(program);
+    let object = std::env::temp_dir().join(format!("ebpf-bench-{}.bpf.o", std::process::id()));
+    let flags =
+        ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-ffreestanding", "-nostdinc", "-Wall", "-Werror", "-c"];
+    let status = Command::new("clang").args(flags).arg(source).arg("-o").arg(&object).status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => return Err(format!("clang: {status}")),
+        Err(error) => return Err(format!("clang: {error} (apt-get install clang)")),
+    }
+    let bytes = std::fs::read(&object).map_err(|error| format!("{}: {error}", object.display()));
+    let _ = std::fs::remove_file(&object);
+    bytes
 }

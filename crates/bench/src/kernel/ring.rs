@@ -2,14 +2,13 @@
 
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
-use std::process::Command;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libbpf_sys as sys;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::ours;
+use super::{compile, ours};
 use crate::measure::Seen;
 
 pub(super) const SIZE: usize = 16 << 20;
@@ -35,7 +34,7 @@ struct Fill {
 impl KernelRing {
     /// Compiles and loads the program.
     pub(super) fn load() -> Result<Self, String> {
-        let object = compile("fill")?;
+        let object = compile("fill.bpf.c")?;
         // SAFETY: a callback that prints nothing; libbpf keeps no other state here.
         unsafe { sys::libbpf_set_print(None) };
         // SAFETY: the object's bytes are readable for the call, after which libbpf needs them no more.
@@ -132,21 +131,4 @@ fn map_pages(map: i32, offset: u64, length: usize, protection: ProtFlags) -> Res
         unsafe { rustix::mm::mmap(ptr::null_mut(), length, protection, MapFlags::SHARED, map, offset) };
     let pages = pages.map_err(|error| format!("mapping the ring: {error}"))?;
     NonNull::new(pages.cast()).ok_or_else(|| "mapping the ring gives no address".to_owned())
-}
-
-/// Compiles `programs/NAME.bpf.c` and gives the object.
-pub(super) fn compile(name: &str) -> Result<Vec<u8>, String> {
-    let source = format!("{}/programs/{name}.bpf.c", env!("CARGO_MANIFEST_DIR"));
-    let object = std::env::temp_dir().join(format!("ebpf-bench-{name}-{}.bpf.o", std::process::id()));
-    let flags =
-        ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-ffreestanding", "-nostdinc", "-Wall", "-Werror", "-c"];
-    let status = Command::new("clang").args(flags).arg(source).arg("-o").arg(&object).status();
-    match status {
-        Ok(status) if status.success() => {}
-        Ok(status) => return Err(format!("clang: {status}")),
-        Err(error) => return Err(format!("clang: {error} (apt-get install clang)")),
-    }
-    let bytes = std::fs::read(&object).map_err(|error| format!("{}: {error}", object.display()));
-    let _ = std::fs::remove_file(&object);
-    bytes
 }

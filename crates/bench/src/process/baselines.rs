@@ -110,7 +110,7 @@ impl Pages {
         unsafe { AtomicU32::from_ptr(self.header(position).cast().as_ptr()) }
     }
 
-    fn write_page_offset(&self, position: usize) {
+    pub(super) fn write_page_offset(&self, position: usize) {
         let page = (3 + ((position & (self.size - 1)) >> 12)) as u32;
         // SAFETY: the second word of a header that is this producer's until it commits.
         let word = unsafe { self.header(position).cast::<u32>().add(1) };
@@ -118,15 +118,27 @@ impl Pages {
         unsafe { word.write(page) };
     }
 
-    fn write_payload(&self, position: usize, payload: &[u8]) {
+    pub(super) fn write_payload(&self, position: usize, payload: &[u8]) {
         // SAFETY: behind the header comes the payload, mapped to its end.
         let target = unsafe { self.header(position).add(8) };
         // SAFETY: the record is this producer's until it commits; the source is elsewhere.
         unsafe { target.copy_from_nonoverlapping(NonNull::from(payload).cast(), payload.len()) };
     }
 
+    /// The payload of a record that its producer has committed.
+    pub(super) fn payload<const N: usize>(&self, position: usize) -> &[u8; N] {
+        // SAFETY: behind the header comes the payload, mapped to its end.
+        let payload = unsafe { self.header(position).add(8) }.cast::<[u8; N]>();
+        // SAFETY: bytes need no alignment, and the producer leaves them alone until the consumer says that it has read them.
+        unsafe { payload.as_ref() }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// `xchg` of the final length, and Linux's rule for the wakeup.
-    fn commit(&self, position: usize, length: usize, adaptive: bool) -> bool {
+    pub(super) fn commit(&self, position: usize, length: usize, adaptive: bool) -> bool {
         if !adaptive {
             self.length(position).store(length as u32, Ordering::Release);
             return false;

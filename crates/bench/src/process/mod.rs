@@ -1,6 +1,7 @@
 //! Rings and queues inside one process.
 
 mod baselines;
+mod lanes;
 mod many;
 mod one;
 

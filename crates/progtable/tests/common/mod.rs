@@ -229,6 +229,21 @@ impl Btf {
         self.add(".maps", 15, 1, 0, &[variable, 0, 8]);
     }
 
+    /// How many types there are.
+    pub fn count(&self) -> u32 {
+        self.types
+    }
+
+    pub fn words_mut(&mut self) -> &mut [u32] {
+        &mut self.words
+    }
+
+    /// Adds a type of which so many words are missing.
+    pub fn cut(&mut self, missing: usize) {
+        self.add("", 2, 0, 0, &[]);
+        self.words.truncate(self.words.len() - missing);
+    }
+
     pub fn build(&self) -> Vec<u8> {
         let mut bytes = vec![];
         let types = self.words.len() as u32 * 4;

@@ -8,13 +8,13 @@ use ebpf_vm::Vm;
 /// The machine is asked, with the two shortest programs there are, instead of being given the programs that are to be skipped: those
 /// may be skipped because they cannot be loaded, and loading them is the cost that skipping saves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ProgramCost {
+pub(crate) struct ProgramCost {
     fixed: usize,
     each: usize,
 }
 
 impl ProgramCost {
-    pub(super) fn ask() -> Self {
+    pub(crate) fn ask() -> Self {
         const EXIT: Instruction = Instruction::new(0x95, 0, 0, 0, 0);
         const ZERO: Instruction = Instruction::new(0xb7, 0, 0, 0, 0);
         let one = charged(&[EXIT]);
@@ -23,7 +23,7 @@ impl ProgramCost {
     }
 
     /// Bytes of a program of `len` linked instructions.
-    pub(super) fn of(self, name: &str, len: usize) -> usize {
+    pub(crate) fn of(self, name: &str, len: usize) -> usize {
         self.each.saturating_mul(len).saturating_add(self.fixed).saturating_add(name.len())
     }
 }

@@ -1,0 +1,94 @@
+//! What two producers cannot beat: the same bytes written and read, with nothing between the producers to agree on.
+//!
+//! Each has a lane of its own: every other record of the same memory, at a place known beforehand. There is no order between the two, no lock and no
+//! read-modify-write, so this is no ring; what it takes is what the memory takes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ebpf_ringbuf::record_size;
+
+use super::baselines::{Line, Pages};
+use super::{Consume, Produce, leak};
+use crate::measure::Seen;
+
+/// The two producers' and the consumer's counters, each on cache lines of its own.
+struct Lanes {
+    pages: Pages,
+    clones: AtomicUsize,
+    written: [Line<AtomicUsize>; 2],
+    read: [Line<AtomicUsize>; 2],
+}
+
+/// A producer; a clone gets the other lane.
+pub(super) struct Writer {
+    lanes: &'static Lanes,
+    lane: usize,
+    written: usize,
+    read: usize,
+}
+
+/// The consumer of both lanes.
+pub(super) struct Reader {
+    lanes: &'static Lanes,
+    read: [usize; 2],
+}
+
+pub(super) fn lanes(size: usize) -> (Writer, Reader) {
+    let line = || Line(AtomicUsize::new(0));
+    let lanes = leak(Lanes {
+        pages: Pages::new(size),
+        clones: AtomicUsize::new(0),
+        written: [line(), line()],
+        read: [line(), line()],
+    });
+    (Writer { lanes, lane: 0, written: 0, read: 0 }, Reader { lanes, read: [0; 2] })
+}
+
+impl Clone for Writer {
+    fn clone(&self) -> Self {
+        let lane = self.lanes.clones.fetch_add(1, Ordering::Relaxed) % 2;
+        let written = self.lanes.written[lane].0.load(Ordering::Acquire);
+        Self { lanes: self.lanes, lane, written, read: self.read }
+    }
+}
+
+/// Where a record of a lane stands.
+fn position<const N: usize>(lane: usize, number: usize) -> usize {
+    (2 * number + lane) * record_size(N as u32)
+}
+
+impl<const N: usize> Produce<N> for Writer {
+    #[inline]
+    fn push(&mut self, record: &[u8; N]) -> bool {
+        let room = self.lanes.pages.size() / record_size(N as u32) / 2;
+        if self.written - self.read >= room {
+            self.read = self.lanes.read[self.lane].0.load(Ordering::Acquire);
+            if self.written - self.read >= room {
+                return false;
+            }
+        }
+        let position = position::<N>(self.lane, self.written);
+        self.lanes.pages.write_page_offset(position);
+        self.lanes.pages.write_payload(position, record);
+        self.lanes.pages.commit(position, N, false);
+        self.written += 1;
+        self.lanes.written[self.lane].0.store(self.written, Ordering::Release);
+        true
+    }
+}
+
+impl<const N: usize> Consume<N> for Reader {
+    #[inline]
+    fn pop(&mut self, seen: &mut Seen) -> u64 {
+        let before = seen.records;
+        for lane in 0..2 {
+            let written = self.lanes.written[lane].0.load(Ordering::Acquire);
+            for number in self.read[lane]..written {
+                seen.read(self.lanes.pages.payload::<N>(position::<N>(lane, number)));
+            }
+            self.read[lane] = written;
+            self.lanes.read[lane].0.store(written, Ordering::Release);
+        }
+        seen.records - before
+    }
+}
