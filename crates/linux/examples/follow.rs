@@ -31,14 +31,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     socket.send_to(b"a packet", socket.local_addr()?)?;
 
     let mut ready = Vec::new();
-    let mut records = 0;
+    let mut records: u64 = 0;
     while records == 0 {
         waiter.wait(&mut ready, Some(Duration::from_secs(5)))?;
         if ready.is_empty() {
             return Err("no packet came by in five seconds".into());
         }
         while let Ok(record) = events.next_record() {
-            records += 1;
+            records = records.saturating_add(1);
             if records <= 3 {
                 println!("{:4} bytes: {:02x?}", record.len(), &*record);
             }
