@@ -58,12 +58,13 @@ enum errno {
 };
 
 /* A helper is called by its number: the address that the call names is that number. */
+/* What changes maps returns an int: before Linux 6.4 the upper half of the register is zero, whatever the sign. */
 static void *(*const bpf_map_lookup_elem)(const void *map, const void *key) = (void *)1;
-static long (*const bpf_map_update_elem)(const void *map, const void *key, const void *value, u64 flags) = (void *)2;
-static long (*const bpf_map_delete_elem)(const void *map, const void *key) = (void *)3;
-static long (*const bpf_map_push_elem)(const void *map, const void *value, u64 flags) = (void *)87;
-static long (*const bpf_map_pop_elem)(const void *map, void *value) = (void *)88;
-static long (*const bpf_map_peek_elem)(const void *map, void *value) = (void *)89;
+static int (*const bpf_map_update_elem)(const void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static int (*const bpf_map_delete_elem)(const void *map, const void *key) = (void *)3;
+static int (*const bpf_map_push_elem)(const void *map, const void *value, u64 flags) = (void *)87;
+static int (*const bpf_map_pop_elem)(const void *map, void *value) = (void *)88;
+static int (*const bpf_map_peek_elem)(const void *map, void *value) = (void *)89;
 static long (*const bpf_ringbuf_output)(const void *ring, const void *data, u64 len, u64 flags) = (void *)130;
 static void *(*const bpf_ringbuf_reserve)(const void *ring, u64 len, u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(const void *record, u64 flags) = (void *)132;
