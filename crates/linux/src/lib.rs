@@ -20,7 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/follow.rs` is the whole of it with waiting, to run. The parts serve without the loader too: [`LinuxMap`], [`LinuxProgram`] (with [`test_run`](LinuxProgram::test_run)), [`LinuxLink`], [`Btf`],
+//! Examples to run: `follow` is the whole of it with waiting, `watch` a tool that shows programs starting and files being opened, `async` waits with tokio. The parts serve without the loader too: [`LinuxMap`], [`LinuxProgram`] (with [`test_run`](LinuxProgram::test_run)), [`LinuxLink`], [`Btf`],
 //! [`RingMemory`] for `ebpf-ringbuf`, [`PerfRings`] with [`PerfMemory`] for `ebpf-perfbuf`, a [`Waiter`] around epoll, [`cpus`] with a guard that binds a thread to one.
 //!
 //! # When not to use it
