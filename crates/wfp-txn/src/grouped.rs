@@ -18,7 +18,7 @@
 //!    member, and all of them do their work again, in a new transaction.
 //! 2. *A member's work fails without having modified anything*: nothing is to be undone. The failure may rest on what other members did,
 //!    which is not committed yet: the member waits to be told like the others, and works again if they do.
-//! 3. *A member's work fails after it has modified something*: a transaction cannot be undone in part, so it is aborted. If the member was
+//! 3. *A member's work fails after it has modified something*, or with a status that nobody knows: a transaction cannot be undone in part, so it is aborted. If the member was
 //!    the first one, that is all. Otherwise the members before it work again and commit without it; it then begins the next transaction, and if it fails again,
 //!    it fails alone.
 //! 4. *The engine refuses the commit for good*: the members work again, each in a transaction of its own, so that only those fail that have to.
@@ -317,8 +317,8 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
         }
         let is_first = self.group.is_none_or(|group| group.first == self.ticket);
         let worked = Worked { result, passing: found.passing };
-        if worked.result.is_ok() || !(is_first || found.modified) {
-            return self.go_on(worked, attempts);
+        if worked.result.is_ok() || !(is_first || found.modified || found.doubtful) {
+            return self.go_on(worked, found.doubtful, attempts);
         }
         if is_first || mutant::GROUPED_ABORT_ON_FAILURE.is_taken() {
             self.lazy.abort(&self.grouped.engine);
@@ -387,11 +387,13 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
         }
     }
 
-    /// This member's part is done: passes the transaction on, or commits it.
-    fn go_on<T, X>(mut self, worked: Worked<T, X>, attempts: &mut Attempts) -> Step<T, X> {
-        match self.pass() {
-            Ok(()) => return Step::Joined(worked),
-            Err(kept) => self = kept,
+    /// This member's part is done: passes the transaction on, or commits it. Nobody joins one that may be gone.
+    fn go_on<T, X>(mut self, worked: Worked<T, X>, doubtful: bool, attempts: &mut Attempts) -> Step<T, X> {
+        if !doubtful {
+            match self.pass() {
+                Ok(()) => return Step::Joined(worked),
+                Err(kept) => self = kept,
+            }
         }
         match self.lazy.commit(&self.grouped.engine) {
             Ok(()) => {
