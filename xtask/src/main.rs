@@ -26,7 +26,10 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Bench { figures } => bench::run(&figures),
         Verb::Ci { skip, seconds } => ci::run(&skip, seconds),
-        Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Verb::Fuzz { target, seconds, keep } => match (target.as_deref(), &*keep) {
+            (Some(target), [file, name]) => fuzz::keep(target, file, name),
+            (target, _) => fuzz::run(target, seconds),
+        },
         Verb::Kernel => kernel::run(),
         Verb::Loom { package, preemptions } => test::loom(package.as_deref(), preemptions),
         Verb::Mutants { package } => mutants::run(package.as_deref()),
@@ -71,9 +74,12 @@ enum Verb {
     Fuzz {
         /// Name of a target in fuzz/fuzz_targets
         target: Option<String>,
-        /// Seconds for each target
+        /// Seconds for each target; with 0 the committed seeds are run, and nothing else
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// Make a crash that was found a seed of that name, which every later run begins with
+        #[arg(long, num_args = 2, value_names = ["FILE", "NAME"], requires = "target", conflicts_with = "seconds")]
+        keep: Vec<String>,
     },
     /// Run the platform on the kernel, compare our answers with libbpf's (needs root, the headers of libelf and zlib)
     Kernel,
