@@ -88,8 +88,8 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
         }
         let is_first = self.group.is_none_or(|group| group.first == self.ticket);
         let worked = Worked { result, passing: found.passing };
-        if worked.result.is_ok() || !(is_first || found.modified) {
-            return self.go_on(worked, attempts);
+        if worked.result.is_ok() || !(is_first || found.modified || found.doubtful) {
+            return self.go_on(worked, found.doubtful, attempts);
         }
         if is_first || mutant::GROUPED_ABORT_ON_FAILURE.is_taken() {
             self.lazy.abort(&self.grouped.engine);
@@ -158,11 +158,18 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
         }
     }
 
-    /// This member's part is done: passes the transaction on, or commits it.
-    pub(super) fn go_on<T, X>(mut self, worked: Worked<T, X>, attempts: &mut Attempts) -> Step<T, X> {
-        match self.pass() {
-            Ok(()) => return Step::Joined(worked),
-            Err(kept) => self = kept,
+    /// This member's part is done: passes the transaction on, or commits it. Nobody joins one that may be gone.
+    pub(super) fn go_on<T, X>(
+        mut self,
+        worked: Worked<T, X>,
+        doubtful: bool,
+        attempts: &mut Attempts,
+    ) -> Step<T, X> {
+        if !doubtful {
+            match self.pass() {
+                Ok(()) => return Step::Joined(worked),
+                Err(kept) => self = kept,
+            }
         }
         match self.lazy.commit(&self.grouped.engine) {
             Ok(()) => {
