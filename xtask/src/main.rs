@@ -7,6 +7,7 @@
 
 mod bench;
 mod ci;
+mod embed;
 mod fuzz;
 mod kernel;
 mod mutants;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Bench { figures } => bench::run(&figures),
         Verb::Ci { skip, seconds } => ci::run(&skip, seconds),
+        Verb::Embed { host } => embed::run(&host),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Verb::Kernel => kernel::run(),
         Verb::Loom { package, preemptions } => test::loom(package.as_deref(), preemptions),
@@ -58,7 +60,7 @@ enum Verb {
         #[command(subcommand)]
         figures: bench::Figures,
     },
-    /// Everything that must hold before a change is taken: fmt, clippy, docs, test, programs, kernel, windows, mutants, fuzz
+    /// Everything that must hold before a change is taken: fmt, clippy, docs, test, programs, kernel, windows, embed, mutants, fuzz
     Ci {
         /// Stages to leave out (because they have just been run)
         #[arg(long, value_name = "STAGE", num_args = 1.., value_delimiter = ',')]
@@ -66,6 +68,11 @@ enum Verb {
         /// Seconds for each fuzz target
         #[arg(long, default_value_t = 20)]
         seconds: u32,
+    },
+    /// The blocks inside other people's code: a Linux module, bare metal, a Windows driver
+    Embed {
+        #[command(subcommand)]
+        host: embed::Host,
     },
     /// Fuzz one target, or all of them in turn (needs nightly and cargo-fuzz)
     Fuzz {

@@ -1,0 +1,2 @@
+//! The laws.
+#![no_std]
