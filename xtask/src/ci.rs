@@ -41,7 +41,7 @@ pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
             Stage::Docs => docs(),
             Stage::Test => test::run(),
             Stage::Programs => programs::run(false),
-            Stage::Kernel => kernel::run(),
+            Stage::Kernel => kernel::run(None),
             Stage::Instructions => bench::instructions(false),
             Stage::Windows => windows::run(),
             Stage::Embed => embed::all(),

@@ -25,6 +25,8 @@ struct Shared {
 }
 
 struct State {
+    /// Who runs next, the next one last; by the random number when they are used up.
+    choices: Vec<u8>,
     random: u64,
     now: Duration,
     /// The thread that runs.
@@ -48,6 +50,7 @@ enum Thread {
 impl Scheduled {
     pub(crate) fn new(seed: u64) -> Self {
         let state = State {
+            choices: Vec::new(),
             random: seed,
             now: Duration::ZERO,
             running: usize::MAX,
@@ -56,6 +59,12 @@ impl Scheduled {
             stuck: None,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), chosen: Condvar::new() }))
+    }
+
+    /// Lets these bytes choose first.
+    pub(crate) fn choosing(self, choices: &[u8]) -> Self {
+        self.lock().choices = choices.iter().rev().copied().collect();
+        self
     }
 
     /// Runs the roles, each on a thread of its own, until all have ended. Gives what they gave, or why they are stuck.
@@ -180,7 +189,8 @@ impl State {
             self.now = next.max(self.now);
             ready = self.ready();
         }
-        let chosen = ready[usize::try_from(self.random() % ready.len() as u64).unwrap()];
+        let choice = self.choices.pop().map_or_else(|| self.random(), u64::from);
+        let chosen = ready[usize::try_from(choice % ready.len() as u64).unwrap()];
         self.threads[chosen] = Thread::Ready;
         self.running = chosen;
     }
