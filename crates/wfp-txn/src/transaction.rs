@@ -32,6 +32,8 @@ pub(crate) struct Found {
     pub(crate) modified: bool,
     /// The call at which the engine ended the transaction.
     pub(crate) ended: Option<EngineError>,
+    /// An operation failed with a status that nobody knows: the transaction may be gone, and what is done in it may take effect by itself.
+    pub(crate) doubtful: bool,
     /// The last operation failed in a way that passes.
     pub(crate) passing: Option<EngineError>,
 }
@@ -171,6 +173,7 @@ impl<'a, E: Engine> Transaction<'a, E> {
             }
             Err(status) => {
                 let error = EngineError::new(call, status);
+                self.found.doubtful |= !status.is_known();
                 match error.class() {
                     Class::Reopen | Class::Replay | Class::Unknown => self.found.ended = Some(error),
                     Class::NothingChanged => self.found.passing = Some(error),
