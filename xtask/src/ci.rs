@@ -52,7 +52,7 @@ pub(crate) fn run(skip: &[Stage], only: &[Stage], seconds: u32) -> Result<Outcom
             Stage::Api => packages::api(),
             Stage::Test => test::run(),
             Stage::Programs => programs::run(false),
-            Stage::Kernel => kernel::run(),
+            Stage::Kernel => kernel::run(None),
             Stage::Instructions => bench::instructions(false),
             Stage::Windows => windows::run(),
             Stage::Mutants => mutants::run(None),

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             (Some(target), [file, name]) => fuzz::keep(target, file, name),
             (target, _) => fuzz::run(target, seconds),
         },
-        Verb::Kernel => kernel::run(),
+        Verb::Kernel { soak, ring, perf } => kernel::run(soak.then_some([ring, perf])),
         Verb::Loom { package, preemptions } => test::loom(package.as_deref(), preemptions),
         Verb::Mutants { package } => mutants::run(package.as_deref()),
         Verb::Programs { write } => programs::run(write),
@@ -96,7 +96,17 @@ enum Verb {
         keep: Vec<String>,
     },
     /// Run the platform on the kernel, compare our answers with libbpf's (needs root, the headers of libelf and zlib)
-    Kernel,
+    Kernel {
+        /// Instead of the tests: numbered records through rings for minutes, with a reader that is paused, killed and started again
+        #[arg(long)]
+        soak: bool,
+        /// Records to be read from a BPF ring buffer
+        #[arg(long, value_name = "RECORDS", default_value_t = 1_000_000_000, requires = "soak")]
+        ring: u64,
+        /// Records to be read from perf rings
+        #[arg(long, value_name = "RECORDS", default_value_t = 100_000_000, requires = "soak")]
+        perf: u64,
+    },
     /// Explore the concurrency models further than `test` does
     Loom {
         /// Package whose models to run; all that have some, if none is given

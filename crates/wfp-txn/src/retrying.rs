@@ -55,29 +55,29 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> Retrying<E, H, R> {
         &self.engine
     }
 
-    /// A copy of the handle; `None` while another thread opens the session.
-    fn enter(&self) -> Result<Option<User<'_, E, H, R>>, EngineError> {
+    /// A copy of the handle.
+    fn enter(&self) -> Result<User<'_, E, H, R>, Outside> {
         let mut shared = self.shared.lock();
         if shared.opening {
-            return Ok(None);
+            return Err(Outside::Opening);
         }
         if let Some(error) = shared.lost {
-            return Err(error);
+            return Err(Outside::Lost(error));
         }
         if let Some(session) = shared.session.clone() {
             shared.users = shared.users.saturating_add(1);
-            return Ok(Some(User { retrying: self, session, lost: None, working: false }));
+            return Ok(User { retrying: self, session, lost: None, working: false });
         }
         shared.opening = true;
         drop(shared);
         let opened = self.engine.open(self.config.session);
         let mut shared = self.shared.lock();
         shared.opening = false;
-        let session = opened.map_err(|status| EngineError::new(Call::Open, status))?;
+        let session = opened.map_err(|status| Outside::Refused(EngineError::new(Call::Open, status)))?;
         shared.session = Some(session.clone());
         shared.fresh = true;
         shared.users = 1;
-        Ok(Some(User { retrying: self, session, lost: None, working: false }))
+        Ok(User { retrying: self, session, lost: None, working: false })
     }
 
     fn leave(&self, lost: Option<EngineError>) {
@@ -114,12 +114,14 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> Strategy for Retrying<E, H
         let mut attempts = Attempts::new(self.config.policy, &self.host);
         loop {
             let ended = match self.enter() {
-                Ok(Some(mut user)) => user.attempt(access, &mut work, thread),
-                Ok(None) => {
+                Ok(mut user) => user.attempt(access, &mut work, thread),
+                Err(Outside::Opening) => {
                     self.host.sleep(self.config.policy.first_delay);
                     continue;
                 }
-                Err(error) => sort(error),
+                // Whatever it was lost to is another thread's affair: nothing of this transaction was begun.
+                Err(Outside::Lost(error)) => Ended::Again(error, None),
+                Err(Outside::Refused(error)) => sort(error),
             };
             let (error, refused) = match ended {
                 Ended::Over(Err(Error::Failed { error, .. })) => {
@@ -135,6 +137,16 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> Strategy for Retrying<E, H
             }
         }
     }
+}
+
+/// Why there is no handle to use.
+enum Outside {
+    /// Another thread opens the session.
+    Opening,
+    /// The session was lost at that call, and those who still use it have not left yet.
+    Lost(EngineError),
+    /// The engine refused to open one.
+    Refused(EngineError),
 }
 
 enum Ended<T, X> {
