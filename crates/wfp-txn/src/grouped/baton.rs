@@ -30,6 +30,8 @@ pub(super) struct Worked<T, X> {
     pub(super) result: Result<T, X>,
     /// Its failure is one that passes.
     pub(super) passing: Option<EngineError>,
+    /// Something was modified, or it cannot be ruled out.
+    pub(super) modified: bool,
 }
 
 impl<T, X> Worked<T, X> {
@@ -42,9 +44,21 @@ impl<T, X> Worked<T, X> {
         }
     }
 
-    /// Nobody knows whether the transaction was committed; a part that did nothing is not done either way.
-    pub(super) fn settle_unknown(self, error: EngineError) -> Result<T, Error<X>> {
-        Err(self.result.err().map_or(Error::Unknown { error }, Error::Refused))
+    /// Nobody knows whether the transaction was committed. For a part that modified nothing it makes no difference, except that what it saw of others
+    /// may never have been: it works again.
+    pub(super) fn settle_unknown(
+        self,
+        error: EngineError,
+        attempts: &mut Attempts,
+        host: &impl Host,
+    ) -> Step<T, X> {
+        if self.modified {
+            return Step::Over(Err(Error::Unknown { error }));
+        }
+        match attempts.next(host, error) {
+            Ok(delay) => Step::Aside(delay),
+            Err(given_up) => Step::Over(Err(given_up)),
+        }
     }
 }
 
@@ -87,9 +101,10 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
             return self.lost(error, attempts);
         }
         let is_first = self.group.is_none_or(|group| group.first == self.ticket);
-        let worked = Worked { result, passing: found.passing };
-        if worked.result.is_ok() || !(is_first || found.modified || found.doubtful) {
-            return self.go_on(worked, found.doubtful, attempts);
+        let modified = found.may_have_modified();
+        let worked = Worked { result, passing: found.passing, modified };
+        if worked.result.is_ok() || !(is_first || modified) {
+            return self.go_on(worked, found.doubtful.is_some(), attempts);
         }
         if is_first || mutant::GROUPED_ABORT_ON_FAILURE.is_taken() {
             self.lazy.abort(&self.grouped.engine);
@@ -181,8 +196,9 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
             Err(Setback::Again(error)) => self.again(error, attempts),
             Err(Setback::Unknown(error)) => {
                 self.tell(Verdict::Unknown(error));
+                let host = &self.grouped.host;
                 self.leave();
-                Step::Over(worked.settle_unknown(error))
+                worked.settle_unknown(error, attempts, host)
             }
             Err(Setback::Failed(error)) => {
                 if self.group.is_none_or(|group| group.first == self.ticket) {
