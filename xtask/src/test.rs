@@ -15,6 +15,11 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
     Step::cargo(&["test", "--release", "-p", "ebpf-progtable", "--test", "stack"])
         .or("opening an object takes more stack than its documentation says")
         .run()?;
+    // A few thousand ran above, with every check that the compiler can put in.
+    Step::cargo(&["test", "--release", "-p", "ebpf-blocks", "--test", "mutations"])
+        .variable("EBPF_BLOCKS_MUTATIONS", "100000")
+        .or("the failing test says which seed and number repeat it")
+        .run()?;
     let models = models(None, None)?;
     Ok(Outcome::Shown(format!(
         "unit, integration and documentation tests pass; {models} concurrency models hold, each within its own bound of preemptions"

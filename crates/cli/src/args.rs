@@ -21,6 +21,8 @@ pub(crate) enum Verb {
     Doctor(Doctor),
     /// Print programs and maps of object files, what each program refers to, and what the object needs of a kernel
     Inspect(Inspect),
+    /// Say where a ring of the running kernel stands, or take records out of it
+    Ring(Ring),
     /// Load an object, run its programs, print every record that comes out of its rings
     Run(Run),
     /// Transactions of the Windows Filtering Platform, on a model of its engine
@@ -71,6 +73,25 @@ pub(crate) enum Table {
     Linux,
     /// Those of eBPF for Windows
     Windows,
+}
+
+#[derive(Args)]
+pub(crate) struct Ring {
+    /// The map: its number (`bpftool map`), or where it is pinned
+    #[arg(value_name = "MAP")]
+    pub(crate) map: String,
+    /// Take the records out and print them; whoever else reads the ring does not get them
+    #[arg(long)]
+    pub(crate) read: bool,
+    /// Records to take, at most
+    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true, requires = "read")]
+    pub(crate) limit: usize,
+    /// Go on until no record came for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, requires = "read")]
+    pub(crate) wait: u64,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

@@ -3,6 +3,7 @@
 //! ```console
 //! $ ebpf-blocks inspect [--cost] [--table linux|windows] OBJECT…
 //! $ ebpf-blocks run OBJECT [--platform vm|linux] [--only NAME…] [--skip NAME…] [--repeat N]
+//! $ ebpf-blocks ring MAP [--read] [--limit N] [--wait SECONDS]
 //! $ ebpf-blocks doctor
 //! $ ebpf-blocks wfp stress [--strategy NAME] [--threads N] [--seconds S] [--restart]
 //! ```
@@ -29,6 +30,7 @@ mod cost;
 mod doctor;
 mod inspect;
 mod progress;
+mod ring;
 mod run;
 mod source;
 mod table;
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
     let json = match &arguments.verb {
         Verb::Doctor(doctor) => doctor.json,
         Verb::Inspect(inspect) => inspect.json,
+        Verb::Ring(ring) => ring.json,
         Verb::Run(run) => run.json,
         Verb::Wfp(Wfp::Stress(stress)) => stress.json,
     };
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
     let result = match &arguments.verb {
         Verb::Doctor(_) => doctor::doctor(&mut console),
         Verb::Inspect(inspect) => inspect::inspect(inspect, &mut console),
+        Verb::Ring(ring) => ring::ring(ring, &mut console),
         Verb::Run(run) => run::run(run, &mut console),
         Verb::Wfp(Wfp::Stress(stress)) => wfp::stress(stress, &mut console),
     };
