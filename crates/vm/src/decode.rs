@@ -148,6 +148,8 @@ pub(crate) enum Code {
     Call,
     /// To the helper in the immediate.
     Helper,
+    /// The helper `bpf_map_lookup_elem`.
+    Lookup,
     /// The helper `bpf_loop`, which runs instructions itself.
     Loop,
     Exit,

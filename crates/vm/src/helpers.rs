@@ -10,7 +10,7 @@ use crate::memory::{MapSlot, Memory, Scratch, index, low};
 use crate::ring::RingReservation;
 use crate::trace;
 
-const MAP_LOOKUP_ELEM: u32 = 1;
+pub(crate) const MAP_LOOKUP_ELEM: u32 = 1;
 const MAP_UPDATE_ELEM: u32 = 2;
 const MAP_DELETE_ELEM: u32 = 3;
 const KTIME_GET_NS: u32 = 5;
@@ -72,7 +72,21 @@ pub(crate) fn errno(number: i32) -> u64 {
     i64::from(number).cast_unsigned()
 }
 
-/// Calls a helper with registers 1 to 5; gives register 0.
+/// `bpf_map_lookup_elem`.
+pub(crate) fn map_lookup(map: u64, key: u64, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
+    let call = Call { helper: MAP_LOOKUP_ELEM, arguments: [map, key, 0, 0, 0] };
+    let slot = call.map(memory, VmMap::is_keyed)?;
+    let found = |bytes: &[u8]| slot.map.lookup_offset(bytes).map_or(0, |offset| slot.address(offset));
+    let size = index(slot.map.key_size());
+    if let Some(bytes) = memory.plain(key, size) {
+        return Ok(found(bytes));
+    }
+    let mut scratch = Scratch::new();
+    memory.bytes(key, size, &mut scratch).map(found)
+}
+
+/// Calls a helper, any but [`map_lookup`], with registers 1 to 5; gives register 0.
+#[inline(never)]
 pub(crate) fn call(
     helper: u32,
     arguments: [u64; 5],
@@ -81,7 +95,6 @@ pub(crate) fn call(
 ) -> Result<u64, FaultKind> {
     let call = Call { helper, arguments };
     match helper {
-        MAP_LOOKUP_ELEM => call.map_lookup(memory),
         MAP_UPDATE_ELEM => call.map_update(memory),
         MAP_DELETE_ELEM => call.map_delete(memory),
         KTIME_GET_NS => Ok(host.monotonic_ns()),
@@ -111,13 +124,6 @@ struct Call {
 }
 
 impl Call {
-    fn map_lookup(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let slot = self.map(memory, VmMap::is_keyed)?;
-        let mut scratch = Scratch::new();
-        let key = memory.bytes(self.arguments[1], index(slot.map.key_size()), &mut scratch)?;
-        Ok(slot.map.lookup_offset(key).map_or(0, |offset| slot.address(offset)))
-    }
-
     fn map_update(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
         let slot = self.writable(self.map(memory, VmMap::is_keyed)?)?;
         let (mut key, mut value) = (Scratch::new(), Scratch::new());

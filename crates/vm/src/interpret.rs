@@ -55,6 +55,10 @@ impl Registers {
         }
     }
 
+    fn arguments(&self) -> [u64; 5] {
+        [R1, R2, R3, R4, R5].map(|register| self.get(register))
+    }
+
     fn saved(&self) -> [u64; 4] {
         SAVED.map(|register| self.get(register))
     }
@@ -79,15 +83,21 @@ impl Machine<'_> {
         let mut r = Registers([0; Register::ALL.len()]);
         r.set(R1, Region::Context.address(0));
         r.set(R10, Memory::frame_pointer(0));
-        let mut remaining = self.budget;
         let mut depth = 0usize;
-        let mut next = 0usize;
-        let last = 'blocks: loop {
-            let start = next;
+        // What is left of the budget if all that is ahead in `rest` were run; so it may be below 0, until control leaves some of that behind.
+        let budget = i64::try_from(self.budget).unwrap_or(i64::MAX);
+        let mut rest = self.ops.iter();
+        let mut ahead = budget.wrapping_sub(count(&rest));
+        let left = 'blocks: loop {
             let target = 'block: loop {
-                let at = next;
-                let Some(op) = self.ops.get(at) else { return fault(at, FaultKind::NoInstruction) };
-                next = at.wrapping_add(1);
+                let Some(op) = rest.next() else {
+                    return fault(self.ops.len(), FaultKind::NoInstruction);
+                };
+                macro_rules! fault {
+                    ($kind:expr) => {
+                        return fault(self.index_before(&rest), $kind)
+                    };
+                }
 
                 macro_rules! alu64 {
                     (K, $operation:expr) => {
@@ -128,7 +138,7 @@ impl Machine<'_> {
                         let address = displaced(r.get(op.src), op);
                         match memory.load::<$size>(address) {
                             Some(value) => r.set(op.dst, $extend(value)),
-                            None => return fault(at, memory.fault(address, $size, false)),
+                            None => fault!(memory.fault(address, $size, false)),
                         }
                     }};
                 }
@@ -136,7 +146,7 @@ impl Machine<'_> {
                     ($size:literal, $value:expr) => {{
                         let address = displaced(r.get(op.dst), op);
                         if memory.store::<$size>(address, $value).is_none() {
-                            return fault(at, memory.fault(address, $size, true));
+                            fault!(memory.fault(address, $size, true));
                         }
                     }};
                 }
@@ -199,7 +209,7 @@ impl Machine<'_> {
                     Code::Load => r.set(op.dst, op.imm),
                     Code::LoadWide => {
                         r.set(op.dst, op.imm);
-                        next = at.wrapping_add(2);
+                        rest.next();
                     }
                     Code::Mov64X => r.set(op.dst, r.get(op.src)),
                     Code::Mov32X => r.set(op.dst, u64::from(low(r.get(op.src)))),
@@ -276,19 +286,37 @@ impl Machine<'_> {
                     Code::Store16X => store!(2, r.get(op.src)),
                     Code::Store32X => store!(4, r.get(op.src)),
                     Code::Store64X => store!(8, r.get(op.src)),
-                    Code::Atomic32 => atomic::<4>(&mut r, memory, *op).or_else(|kind| fault(at, kind))?,
-                    Code::Atomic64 => atomic::<8>(&mut r, memory, *op).or_else(|kind| fault(at, kind))?,
-
-                    Code::Helper => {
-                        let arguments = [r.get(R1), r.get(R2), r.get(R3), r.get(R4), r.get(R5)];
-                        let answer = helpers::call(low(op.imm), arguments, memory, self.host);
-                        r.set(R0, answer.or_else(|kind| fault(at, kind))?);
+                    Code::Atomic32 => {
+                        if let Err(kind) = atomic::<4>(&mut r, memory, op) {
+                            fault!(kind)
+                        }
                     }
+                    Code::Atomic64 => {
+                        if let Err(kind) = atomic::<8>(&mut r, memory, op) {
+                            fault!(kind)
+                        }
+                    }
+
+                    Code::Lookup => match memory.lookup_element(r.get(R1), r.get(R2)) {
+                        Some(address) => r.set(R0, address),
+                        None => match helpers::map_lookup(r.get(R1), r.get(R2), memory) {
+                            Ok(address) => r.set(R0, address),
+                            Err(kind) => fault!(kind),
+                        },
+                    },
+                    Code::Helper => match helpers::call(low(op.imm), r.arguments(), memory, self.host) {
+                        Ok(answer) => r.set(R0, answer),
+                        Err(kind) => fault!(kind),
+                    },
                     Code::Call => {
                         let Some(frame) = frames.get_mut(depth) else {
-                            return fault(at, FaultKind::CallDepth);
+                            fault!(FaultKind::CallDepth);
                         };
-                        *frame = CallFrame { return_to: next, saved: r.saved(), ..CallFrame::EMPTY };
+                        *frame = CallFrame {
+                            return_to: self.ops.len().wrapping_sub(rest.len()),
+                            saved: r.saved(),
+                            ..CallFrame::EMPTY
+                        };
                         depth = depth.wrapping_add(1);
                         r.set(R10, Memory::frame_pointer(depth));
                         break 'block index(op.target);
@@ -296,15 +324,15 @@ impl Machine<'_> {
                     Code::Loop => {
                         let (repeats, callback) = (low(r.get(R1)), r.get(R2));
                         match self.check_loop(repeats, callback, r.get(R4)) {
-                            Err(kind) => return fault(at, kind),
+                            Err(kind) => fault!(kind),
                             Ok(Some(answer)) => r.set(R0, answer),
                             Ok(None) => {
                                 let Some(frame) = frames.get_mut(depth) else {
-                                    return fault(at, FaultKind::CallDepth);
+                                    fault!(FaultKind::CallDepth);
                                 };
                                 let (callback, argument) = (low(callback), r.get(R3));
                                 *frame = CallFrame {
-                                    return_to: next,
+                                    return_to: self.ops.len().wrapping_sub(rest.len()),
                                     saved: r.saved(),
                                     repeats,
                                     done: 0,
@@ -323,12 +351,12 @@ impl Machine<'_> {
                         let Some(caller) = depth.checked_sub(1) else {
                             let reservations = memory.live_reservations();
                             if reservations != 0 {
-                                return fault(at, FaultKind::ReservationLeak { reservations });
+                                fault!(FaultKind::ReservationLeak { reservations });
                             }
-                            break 'blocks start;
+                            break 'blocks ahead.wrapping_add(count(&rest));
                         };
                         let Some(frame) = frames.get_mut(caller) else {
-                            return fault(at, FaultKind::CallDepth);
+                            fault!(FaultKind::CallDepth);
                         };
                         if frame.repeats != 0 {
                             frame.done = frame.done.wrapping_add(1);
@@ -344,20 +372,27 @@ impl Machine<'_> {
                         r.set(R10, Memory::frame_pointer(depth));
                         break 'block frame.return_to;
                     }
-                    Code::Trap => return fault(at, FaultKind::NoInstruction),
+                    Code::Trap => fault!(FaultKind::NoInstruction),
                 }
             };
             // Paid for when control moves, which is what every endless run has to do.
-            let Some(left) = remaining.checked_sub(distance(start, next)) else {
-                return fault(next.wrapping_sub(1), FaultKind::BudgetExhausted { budget: self.budget });
-            };
-            remaining = left;
-            next = target;
+            let left = ahead.wrapping_add(count(&rest));
+            if left < 0 {
+                return fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget: self.budget });
+            }
+            rest = self.ops.get(target..).unwrap_or_default().iter();
+            ahead = left.wrapping_sub(count(&rest));
         };
-        let Some(left) = remaining.checked_sub(distance(last, next)) else {
-            return fault(next.wrapping_sub(1), FaultKind::BudgetExhausted { budget: self.budget });
-        };
-        Ok(Outcome { return_value: r.get(R0), instructions: self.budget.wrapping_sub(left) })
+        if left < 0 {
+            return fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget: self.budget });
+        }
+        Ok(Outcome { return_value: r.get(R0), instructions: budget.wrapping_sub(left).cast_unsigned() })
+    }
+
+    /// The index of the instruction before `rest`.
+    #[cold]
+    fn index_before(&self, rest: &core::slice::Iter<'_, Op>) -> usize {
+        self.ops.len().saturating_sub(rest.len()).saturating_sub(1)
     }
 
     /// The answer of `bpf_loop` if it does not come to running the callback.
@@ -379,9 +414,9 @@ impl Machine<'_> {
 }
 
 #[inline(never)]
-fn atomic<const N: usize>(r: &mut Registers, memory: &mut Memory<'_, '_>, op: Op) -> Result<(), FaultKind> {
+fn atomic<const N: usize>(r: &mut Registers, memory: &mut Memory<'_, '_>, op: &Op) -> Result<(), FaultKind> {
     use crate::decode::atomic::{CMPXCHG, FETCH};
-    let old = memory.atomic::<N>(displaced(r.get(op.dst), &op), op.imm, r.get(op.src), r.get(R0))?;
+    let old = memory.atomic::<N>(displaced(r.get(op.dst), op), op.imm, r.get(op.src), r.get(R0))?;
     if op.imm == CMPXCHG {
         r.set(R0, old);
     } else if op.imm & FETCH != 0 {
@@ -395,9 +430,9 @@ fn fault<T>(instruction: usize, kind: FaultKind) -> Result<T, Fault> {
     Err(Fault { instruction, kind })
 }
 
-/// Instruction slots from `start` up to `next`.
-fn distance(start: usize, next: usize) -> u64 {
-    next.wrapping_sub(start) as u64
+#[inline(always)]
+fn count(rest: &core::slice::Iter<'_, Op>) -> i64 {
+    (rest.len() as u64).cast_signed()
 }
 
 #[inline(always)]

@@ -21,12 +21,14 @@ use core::sync::atomic::Ordering;
 use crate::decode::atomic;
 use crate::error::FaultKind;
 use crate::maps::VmMap;
-use crate::maps::area::{Area, Word, mask, narrow, replace, shift, widen};
+use crate::maps::area::{Area, Shape, Word, Words, mask, narrow, replace, shift, widen};
 use crate::ring::RingReservation;
 use crate::{MAX_CALL_FRAMES, STACK_FRAME_SIZE};
 
-/// Regions that are plain slices of this run: null, the context, the frames.
-pub(crate) const PLAIN_REGIONS: usize = 2 + MAX_CALL_FRAMES;
+/// The first stack frame's region.
+const FRAMES: u32 = 2;
+/// Regions before those of maps: null, the context, the frames.
+const PLAIN_REGIONS: usize = 2 + MAX_CALL_FRAMES;
 
 /// Something a pointer can point into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) enum Region {
     Handle(u32),
     Function,
 }
+
+const CONTEXT: u32 = 1;
 
 const MAP: u32 = 1;
 const RESERVATION: u32 = 2;
@@ -56,7 +60,7 @@ impl Region {
             kind << KIND_SHIFT | (serial << SLOT_BITS) & !KIND_MASK | slot & SLOT_MASK
         };
         match self {
-            Self::Context => 1,
+            Self::Context => CONTEXT,
             Self::Map { slot, id } => numbered(MAP, slot, id),
             Self::Reservation { slot, serial } => numbered(RESERVATION, slot, serial),
             Self::Handle(slot) => numbered(HANDLE, slot, 0),
@@ -85,12 +89,15 @@ pub(crate) fn describe(address: u64) -> &'static str {
     }
 }
 
-/// One of a program's maps.
+/// One of a program's maps, with what every access asks of it close at hand.
 #[derive(Debug)]
 pub(crate) struct MapSlot {
     region: u32,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    shape: Option<Shape>,
+    /// Entries of an array whose elements programs look up by a 32-bit index; 0 for other kinds.
+    elements: u32,
     pub(crate) map: VmMap,
 }
 
@@ -98,12 +105,24 @@ impl MapSlot {
     pub(crate) fn new(slot: usize, map: VmMap) -> Self {
         let slot = u32::try_from(slot).unwrap_or(SLOT_MASK);
         let region = Region::Map { slot, id: map.id() }.number();
-        Self { region, readable: map.programs_read(), writable: map.programs_write(), map }
+        let (readable, writable) = (map.programs_read(), map.programs_write());
+        Self { region, readable, writable, shape: map.area().map(Area::shape), elements: map.elements(), map }
     }
 
     /// The address of a value.
+    #[inline(always)]
     pub(crate) fn address(&self, offset: u32) -> u64 {
         u64::from(self.region) << 32 | u64::from(offset)
+    }
+
+    /// Where `N` bytes at `offset` are, when they are wholly inside one value.
+    #[inline(always)]
+    fn place<const N: usize>(&self, offset: u32) -> Option<(&Words, usize)> {
+        let shape = self.shape.as_ref()?;
+        if !shape.holds(offset, N) {
+            return None;
+        }
+        self.map.area()?.at(shape, offset)
     }
 }
 
@@ -112,59 +131,105 @@ pub(crate) type ReservationSlot<'run> = Option<(u32, RingReservation<'run>)>;
 
 /// All that one run can address.
 pub(crate) struct Memory<'m, 'run> {
-    plain: &'m mut [&'m mut [u8]],
+    stack: &'m mut [[u8; STACK_FRAME_SIZE]],
+    context: &'m mut [u8],
     maps: &'run [MapSlot],
     reservations: &'m mut [ReservationSlot<'run>],
+    live: u32,
     serial: u32,
 }
 
 impl<'m, 'run> Memory<'m, 'run> {
     pub(crate) fn new(
-        plain: &'m mut [&'m mut [u8]],
+        stack: &'m mut [[u8; STACK_FRAME_SIZE]],
+        context: &'m mut [u8],
         maps: &'run [MapSlot],
         reservations: &'m mut [ReservationSlot<'run>],
     ) -> Self {
-        Self { plain, maps, reservations, serial: 0 }
+        Self { stack, context, maps, reservations, live: 0, serial: 0 }
     }
 
     /// The frame pointer of a frame: the end of its stack.
     #[inline(always)]
     pub(crate) fn frame_pointer(frame: usize) -> u64 {
         // `frame` is below `MAX_CALL_FRAMES`, whose regions follow the context's.
-        ((frame as u64).wrapping_add(2)) << 32 | STACK_FRAME_SIZE as u64
+        ((frame as u64).wrapping_add(u64::from(FRAMES))) << 32 | STACK_FRAME_SIZE as u64
     }
 
     /// `N` bytes, zero-extended; `None` when any of them may not be read.
     #[inline(always)]
     pub(crate) fn load<const N: usize>(&self, address: u64) -> Option<u64> {
         let (region, offset) = (high(address), low(address));
-        if let Some(bytes) = self.plain.get(index(region)) {
-            let start = index(offset);
-            let bytes = bytes.get(start..start.checked_add(N)?)?;
-            return Some(widen::<N>(bytes.try_into().ok()?));
+        let start = index(offset);
+        if let Some(frame) = self.stack.get(index(region.wrapping_sub(FRAMES))) {
+            return Some(widen::<N>(frame.get(start..start.checked_add(N)?)?.try_into().ok()?));
         }
-        match self.map(region) {
-            Some((slot, area)) if slot.readable => area.load::<N>(offset),
-            Some(_) => None,
-            None => self.reservation(region)?.load::<N>(offset),
+        if let Some(slot) = self.map(region) {
+            let (words, offset) = if slot.readable { slot.place::<N>(offset)? } else { return None };
+            return words.load::<N>(offset);
         }
+        if region == CONTEXT {
+            return Some(widen::<N>(self.context.get(start..start.checked_add(N)?)?.try_into().ok()?));
+        }
+        self.load_elsewhere::<N>(address)
+    }
+
+    #[inline(never)]
+    fn load_elsewhere<const N: usize>(&self, address: u64) -> Option<u64> {
+        self.reservation(high(address))?.load::<N>(low(address))
     }
 
     /// Stores the low `N` bytes of `value`; `None`, and nothing stored, when any of them may not be written.
     #[inline(always)]
     pub(crate) fn store<const N: usize>(&mut self, address: u64, value: u64) -> Option<()> {
         let (region, offset) = (high(address), low(address));
-        if let Some(bytes) = self.plain.get_mut(index(region)) {
-            let start = index(offset);
-            let bytes = bytes.get_mut(start..start.checked_add(N)?)?;
+        let start = index(offset);
+        if let Some(frame) = self.stack.get_mut(index(region.wrapping_sub(FRAMES))) {
+            let bytes = frame.get_mut(start..start.checked_add(N)?)?;
             *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
             return Some(());
         }
-        match self.map(region) {
-            Some((slot, area)) if slot.writable => area.store::<N>(offset, value),
-            Some(_) => None,
-            None => self.reservation(region)?.store::<N>(offset, value),
+        if let Some(slot) = self.map(region) {
+            let (words, offset) = if slot.writable { slot.place::<N>(offset)? } else { return None };
+            return words.store::<N>(offset, value);
         }
+        if region == CONTEXT {
+            let bytes = self.context.get_mut(start..start.checked_add(N)?)?;
+            *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
+            return Some(());
+        }
+        self.store_elsewhere::<N>(address, value)
+    }
+
+    #[inline(never)]
+    fn store_elsewhere<const N: usize>(&mut self, address: u64, value: u64) -> Option<()> {
+        self.reservation(high(address))?.store::<N>(low(address), value)
+    }
+
+    /// Bytes of the stack or the context; `None` when they are elsewhere, or nowhere.
+    #[inline(always)]
+    pub(crate) fn plain(&self, address: u64, size: usize) -> Option<&[u8]> {
+        let (region, start) = (high(address), index(low(address)));
+        let bytes = match self.stack.get(index(region.wrapping_sub(FRAMES))) {
+            Some(frame) => frame,
+            None if region == CONTEXT => &*self.context,
+            None => return None,
+        };
+        bytes.get(start..start.checked_add(size)?)
+    }
+
+    fn plain_mut(&mut self, address: u64, size: usize) -> Option<&mut [u8]> {
+        let (region, start) = (high(address), index(low(address)));
+        let bytes = match self.stack.get_mut(index(region.wrapping_sub(FRAMES))) {
+            Some(frame) => frame,
+            None if region == CONTEXT => &mut *self.context,
+            None => return None,
+        };
+        bytes.get_mut(start..start.checked_add(size)?)
+    }
+
+    fn is_plain(&self, region: u32) -> bool {
+        region == CONTEXT || self.stack.get(index(region.wrapping_sub(FRAMES))).is_some()
     }
 
     /// An atomic operation on `N` bytes, 4 or 8; gives what was there before.
@@ -180,7 +245,7 @@ impl<'m, 'run> Memory<'m, 'run> {
             return Err(FaultKind::Unaligned { address, size: if N == 8 { 8 } else { 4 } });
         }
         let apply = |old: u64| apply(operation, old, operand, expected, mask::<N>());
-        if let Some((slot, area)) = self.map(region) {
+        if let Some((slot, area)) = self.map_area(region) {
             let place = if slot.readable && slot.writable { area.locate(offset, N) } else { None };
             let fault = |memory: &Self| memory.fault(address, N, true);
             let (words, offset) = place.ok_or_else(|| fault(self))?;
@@ -199,7 +264,7 @@ impl<'m, 'run> Memory<'m, 'run> {
     /// Why an access was refused.
     #[cold]
     pub(crate) fn fault(&self, address: u64, size: usize, write: bool) -> FaultKind {
-        if let Some((slot, area)) = self.map(high(address)) {
+        if let Some((slot, area)) = self.map_area(high(address)) {
             let allowed = if write { slot.writable } else { slot.readable };
             if !allowed && area.locate(low(address), size).is_some() {
                 return FaultKind::Permission { address, write };
@@ -220,12 +285,10 @@ impl<'m, 'run> Memory<'m, 'run> {
         }
         let fault = || self.fault(address, size, false);
         let (region, offset) = (high(address), low(address));
-        if let Some(bytes) = self.plain.get(index(region)) {
-            let start = index(offset);
-            let end = start.checked_add(size).ok_or_else(fault)?;
-            return bytes.get(start..end).ok_or_else(fault);
+        if self.is_plain(region) {
+            return self.plain(address, size).ok_or_else(fault);
         }
-        if let Some((slot, area)) = self.map(region) {
+        if let Some((slot, area)) = self.map_area(region) {
             // Looked at before memory is taken: a size alone must not make anybody allocate.
             let allowed = slot.readable && area.locate(offset, size).is_some();
             let out = if allowed { scratch.room(size)? } else { return Err(fault()) };
@@ -245,12 +308,10 @@ impl<'m, 'run> Memory<'m, 'run> {
             return Ok(());
         }
         let (region, offset) = (high(address), low(address));
-        let written = if let Some(plain) = self.plain.get_mut(index(region)) {
-            let start = index(offset);
-            let end = start.checked_add(bytes.len());
-            end.and_then(|end| plain.get_mut(start..end)).map(|target| target.copy_from_slice(bytes))
+        let written = if self.is_plain(region) {
+            self.plain_mut(address, bytes.len()).map(|target| target.copy_from_slice(bytes))
         } else {
-            match self.map(region) {
+            match self.map_area(region) {
                 Some((slot, area)) if slot.writable => area.write(offset, bytes),
                 Some(_) => None,
                 None => self.reservation(region).and_then(|reservation| reservation.write(offset, bytes)),
@@ -263,9 +324,9 @@ impl<'m, 'run> Memory<'m, 'run> {
     pub(crate) fn check(&self, address: u64, size: usize, write: bool) -> Result<(), FaultKind> {
         let (region, offset) = (high(address), low(address));
         let end = index(offset).checked_add(size);
-        let allowed = if let Some(plain) = self.plain.get(index(region)) {
-            end.is_some_and(|end| end <= plain.len())
-        } else if let Some((slot, area)) = self.map(region) {
+        let allowed = if self.is_plain(region) {
+            self.plain(address, size).is_some()
+        } else if let Some((slot, area)) = self.map_area(region) {
             (if write { slot.writable } else { slot.readable }) && area.locate(offset, size).is_some()
         } else {
             self.reservation(region)
@@ -288,6 +349,7 @@ impl<'m, 'run> Memory<'m, 'run> {
         let slot = u32::try_from(free).ok()?;
         let region = Region::Reservation { slot, serial: self.serial };
         *self.reservations.get_mut(free)? = Some((region.number(), reservation));
+        self.live = self.live.saturating_add(1);
         Some(region.address(0))
     }
 
@@ -300,13 +362,14 @@ impl<'m, 'run> Memory<'m, 'run> {
     pub(crate) fn release(&mut self, address: u64) -> Option<RingReservation<'run>> {
         let (region, offset) = (high(address), low(address));
         let slot = self.reservations.get_mut(index(region & SLOT_MASK))?;
-        slot.take_if(|(number, _)| *number == region && offset == 0).map(|(_, reservation)| reservation)
+        let (_, reservation) = slot.take_if(|(number, _)| *number == region && offset == 0)?;
+        self.live = self.live.saturating_sub(1);
+        Some(reservation)
     }
 
     /// Reservations that were not committed yet.
     pub(crate) fn live_reservations(&self) -> u32 {
-        let live = self.reservations.iter().filter(|slot| slot.is_some()).count();
-        u32::try_from(live).unwrap_or(u32::MAX)
+        self.live
     }
 
     /// Discards what was never committed.
@@ -319,10 +382,28 @@ impl<'m, 'run> Memory<'m, 'run> {
     }
 
     #[inline(always)]
-    fn map(&self, region: u32) -> Option<(&'run MapSlot, &'run Area)> {
+    fn map(&self, region: u32) -> Option<&'run MapSlot> {
         let maps = self.maps;
-        let slot = maps.get(index(region & SLOT_MASK))?;
-        if slot.region == region { Some((slot, slot.map.area()?)) } else { None }
+        maps.get(index(region & SLOT_MASK)).filter(|slot| slot.region == region)
+    }
+
+    fn map_area(&self, region: u32) -> Option<(&'run MapSlot, &'run Area)> {
+        let slot = self.map(region)?;
+        Some((slot, slot.map.area()?))
+    }
+
+    /// `bpf_map_lookup_elem` where it is an array's, and the key lies where it mostly does; `None` leaves it to the helper.
+    #[inline(always)]
+    pub(crate) fn lookup_element(&self, handle: u64, key: u64) -> Option<u64> {
+        let slot = self.maps.get(index(high(handle) & SLOT_MASK))?;
+        if slot.elements == 0 || handle != Region::Handle(high(handle) & SLOT_MASK).address(0) {
+            return None;
+        }
+        let element = low(self.load::<4>(key)?);
+        if element >= slot.elements {
+            return Some(0);
+        }
+        slot.shape.as_ref()?.offset(element).map(|offset| slot.address(offset))
     }
 
     fn reservation(&self, region: u32) -> Option<&RingReservation<'run>> {

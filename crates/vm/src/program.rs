@@ -13,7 +13,7 @@ use crate::error::Fault;
 use crate::host::Host;
 use crate::interpret::{CallFrame, Machine};
 use crate::maps::VmMap;
-use crate::memory::{MapSlot, Memory, PLAIN_REGIONS, ReservationSlot};
+use crate::memory::{MapSlot, Memory, ReservationSlot};
 use crate::{MAX_CALL_FRAMES, MAX_RESERVATIONS, STACK_FRAME_SIZE};
 
 /// A validated program: a handle to clone, to send anywhere, and to run from any thread, several at a time.
@@ -143,17 +143,10 @@ fn run<'a, const FRAMES: usize, const CALLS: usize, const RESERVATIONS: usize>(
     let mut stack = [[0u8; STACK_FRAME_SIZE]; FRAMES];
     let mut frames = [CallFrame::EMPTY; CALLS];
     let mut reservations: [ReservationSlot<'a>; RESERVATIONS] = [const { None }; RESERVATIONS];
-    let mut plain: [&mut [u8]; PLAIN_REGIONS] = Default::default();
-    for (region, frame) in plain.iter_mut().skip(2).zip(&mut stack) {
-        *region = frame;
-    }
-    if let Some(region) = plain.get_mut(1) {
-        *region = context;
-    }
-    let mut memory = Memory::new(&mut plain, &program.maps, &mut reservations);
+    let mut memory = Memory::new(&mut stack, context, &program.maps, &mut reservations);
     let machine = Machine { ops: &program.ops, budget: program.budget, host: &*program.host };
     let outcome = machine.interpret(&mut memory, &mut frames);
-    if RESERVATIONS != 0 {
+    if RESERVATIONS != 0 && memory.live_reservations() != 0 {
         memory.discard_leaked(|map| program.host.wake(map));
     }
     outcome

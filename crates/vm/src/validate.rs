@@ -165,7 +165,11 @@ impl<F: Fn(i32) -> Option<VmMap>> FirstPass<'_, F> {
                     return Err(unknown);
                 }
                 self.reserves |= helper == helpers::RINGBUF_RESERVE;
-                let code = if helper == helpers::LOOP { Code::Loop } else { Code::Helper };
+                let code = match helper {
+                    helpers::LOOP => Code::Loop,
+                    helpers::MAP_LOOKUP_ELEM => Code::Lookup,
+                    _ => Code::Helper,
+                };
                 Ok(Op { code, imm: u64::from(helper), ..Op::TRAP })
             }
             pseudo::CALL => {

@@ -248,8 +248,14 @@ impl VmMap {
 
 /// The programs' side; permissions are checked by the helpers.
 impl VmMap {
+    #[inline(always)]
     pub(crate) fn area(&self) -> Option<&Area> {
         self.inner.area.as_ref()
+    }
+
+    /// How many elements programs find by a 32-bit index; 0 when it is no array.
+    pub(crate) fn elements(&self) -> u32 {
+        if matches!(self.inner.store, Store::Array) { self.inner.max_entries } else { 0 }
     }
 
     pub(crate) fn programs_read(&self) -> bool {
