@@ -74,7 +74,7 @@ pub(crate) fn errno(number: i32) -> u64 {
 
 /// `bpf_map_lookup_elem`.
 pub(crate) fn map_lookup(map: u64, key: u64, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-    let call = Call { helper: MAP_LOOKUP_ELEM, arguments: [map, key, 0, 0, 0] };
+    let call = Call { helper: MAP_LOOKUP_ELEM, arguments: &[map, key, 0, 0, 0] };
     let slot = call.map(memory, VmMap::is_keyed)?;
     let found = |bytes: &[u8]| slot.map.lookup_offset(bytes).map_or(0, |offset| slot.address(offset));
     let size = index(slot.map.key_size());
@@ -89,7 +89,7 @@ pub(crate) fn map_lookup(map: u64, key: u64, memory: &Memory<'_, '_>) -> Result<
 #[inline(never)]
 pub(crate) fn call(
     helper: u32,
-    arguments: [u64; 5],
+    arguments: &[u64; 5],
     memory: &mut Memory<'_, '_>,
     host: &dyn Host,
 ) -> Result<u64, FaultKind> {
@@ -118,12 +118,12 @@ pub(crate) fn call(
     }
 }
 
-struct Call {
+struct Call<'r> {
     helper: u32,
-    arguments: [u64; 5],
+    arguments: &'r [u64; 5],
 }
 
-impl Call {
+impl Call<'_> {
     fn map_update(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
         let slot = self.writable(self.map(memory, VmMap::is_keyed)?)?;
         let (mut key, mut value) = (Scratch::new(), Scratch::new());
@@ -185,7 +185,7 @@ impl Call {
     }
 
     fn trace_printk(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let [format, size, values @ ..] = self.arguments;
+        let [format, size, values @ ..] = *self.arguments;
         let mut scratch = Scratch::new();
         let format = memory.bytes(format, index(low(size)), &mut scratch)?;
         let mut message = trace::Message::new();
@@ -198,19 +198,26 @@ impl Call {
     }
 
     fn ringbuf_output(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let [_, data, size, flags, _] = self.arguments;
+        let [_, data, size, flags, _] = *self.arguments;
         let slot = self.map(memory, is_ring)?;
         let Ok(length) = usize::try_from(size) else {
             return Err(FaultKind::OutOfBounds { address: data, size: u32::MAX, write: false });
         };
-        let mut scratch = Scratch::new();
-        let data = memory.bytes(data, length, &mut scratch)?;
+        let mut scratch;
+        let payload = match memory.plain(data, length) {
+            Some(payload) => payload,
+            None => {
+                scratch = Scratch::new();
+                memory.bytes(data, length, &mut scratch)?
+            }
+        };
         if flags & !WAKEUP_FLAGS != 0 {
             return Ok(errno(EINVAL));
         }
-        let Some(reservation) = RingReservation::new(&slot.map, size) else { return Ok(errno(EAGAIN)) };
-        reservation.write(0, data);
-        if let Some(map) = reservation.submit(flags) {
+        let Some(woken) = RingReservation::output(&slot.map, payload, flags) else {
+            return Ok(errno(EAGAIN));
+        };
+        if let Some(map) = woken {
             host.wake(map);
         }
         Ok(0)
@@ -229,7 +236,7 @@ impl Call {
     }
 
     fn ringbuf_commit(&self, memory: &mut Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let [value, flags, ..] = self.arguments;
+        let [value, flags, ..] = *self.arguments;
         let reservation = memory.release(value).ok_or(FaultKind::NotAReservation { value })?;
         let woken = if self.helper == RINGBUF_SUBMIT {
             reservation.submit(flags)

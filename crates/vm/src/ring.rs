@@ -162,6 +162,13 @@ impl<'r> RingReservation<'r> {
         Some(Self { map, ring, inner })
     }
 
+    /// A whole record at once, as [`new`](Self::new), `write` and [`submit`](Self::submit) would make it.
+    pub(crate) fn output(map: &'r VmMap, payload: &[u8], flags: u64) -> Option<Option<&'r VmMap>> {
+        let ring = map.ring()?;
+        let wakeup = ring.producer.output(payload, SubmitFlags::from_bits_truncate(flags)).ok()?;
+        Some(woken(map, ring, wakeup.is_needed()))
+    }
+
     /// Payload bytes.
     pub(crate) fn len(&self) -> usize {
         self.inner.payload_len()
@@ -293,35 +300,50 @@ impl Shared {
 
     /// Bytes from `position` on, over the end of the data and on from its start if need be.
     fn copy_out(&self, position: usize, out: &mut [u8]) {
-        let mut position = position;
-        for piece in out.chunks_mut(8) {
-            if let (0, Ok(whole)) = (position & 7, <&mut [u8; 8]>::try_from(&mut *piece)) {
-                *whole = self.word(position).0.load(Ordering::Relaxed).to_ne_bytes();
-            } else {
-                for (distance, byte) in piece.iter_mut().enumerate() {
-                    let place = position.wrapping_add(distance);
-                    let word = self.word(place).0.load(Ordering::Relaxed);
-                    *byte = word.to_ne_bytes().get(place & 7).copied().unwrap_or(0);
+        let place = self.geometry.offset(position);
+        let (pieces, rest) = out.as_chunks_mut::<8>();
+        match self.data.run(place, pieces.len()) {
+            Some(words) => {
+                for (word, piece) in words.iter().zip(pieces.iter_mut()) {
+                    *piece = word.0.load(Ordering::Relaxed).to_ne_bytes();
                 }
+                let done = position.wrapping_add(pieces.as_flattened().len());
+                self.copy_out_slowly(done, rest);
             }
-            position = position.wrapping_add(8);
+            None => self.copy_out_slowly(position, out),
+        }
+    }
+
+    fn copy_out_slowly(&self, position: usize, out: &mut [u8]) {
+        for (distance, byte) in out.iter_mut().enumerate() {
+            let place = position.wrapping_add(distance);
+            let word = self.word(place).0.load(Ordering::Relaxed);
+            *byte = word.to_ne_bytes().get(place & 7).copied().unwrap_or(0);
         }
     }
 
     /// Only for words of a record that the caller reserved.
+    #[inline]
     fn copy_in(&self, position: usize, bytes: &[u8]) {
-        let mut position = position;
-        for piece in bytes.chunks(8) {
-            if let (0, Ok(whole)) = (position & 7, <[u8; 8]>::try_from(piece)) {
-                self.word(position).0.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
-            } else {
-                for (distance, byte) in piece.iter().enumerate() {
-                    let place = position.wrapping_add(distance);
-                    let shift = shift::<1>(place).unwrap_or(0);
-                    set(self.word(place), |word| replace::<1>(word, shift, u64::from(*byte)));
+        let place = self.geometry.offset(position);
+        let (pieces, rest) = bytes.as_chunks::<8>();
+        match self.data.run(place, pieces.len()) {
+            Some(words) => {
+                for (word, piece) in words.iter().zip(pieces) {
+                    word.0.store(u64::from_ne_bytes(*piece), Ordering::Relaxed);
                 }
+                let done = position.wrapping_add(pieces.as_flattened().len());
+                self.copy_in_slowly(done, rest);
             }
-            position = position.wrapping_add(8);
+            None => self.copy_in_slowly(position, bytes),
+        }
+    }
+
+    fn copy_in_slowly(&self, position: usize, bytes: &[u8]) {
+        for (distance, byte) in bytes.iter().enumerate() {
+            let place = position.wrapping_add(distance);
+            let shift = shift::<1>(place).unwrap_or(0);
+            set(self.word(place), |word| replace::<1>(word, shift, u64::from(*byte)));
         }
     }
 }
@@ -385,6 +407,16 @@ impl Memory for RingMemory {
     #[inline(always)]
     fn fence(&self, order: Order) {
         atomic::fence(order.ordering());
+    }
+
+    #[inline(always)]
+    fn fence_after_swap(&self, order: Order) {
+        // A locked instruction is a full barrier on x86: only the compiler has to be told.
+        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+            atomic::compiler_fence(order.ordering());
+        } else {
+            atomic::fence(order.ordering());
+        }
     }
 }
 

@@ -37,6 +37,13 @@ impl Words {
         self.0.get(offset >> 3)
     }
 
+    /// `words` words from byte `offset` on, if that is where a word begins and they are there.
+    #[inline(always)]
+    pub(crate) fn run(&self, offset: usize, words: usize) -> Option<&[Word]> {
+        let start = offset >> 3;
+        if offset & 7 == 0 { self.0.get(start..start.checked_add(words)?) } else { None }
+    }
+
     #[inline(always)]
     pub(crate) fn load<const N: usize>(&self, offset: usize) -> Option<u64> {
         match shift::<N>(offset) {
@@ -211,15 +218,18 @@ impl Area {
     /// Copies bytes of one value out.
     pub(crate) fn read(&self, offset: u32, out: &mut [u8]) -> Option<()> {
         let (words, mut offset) = self.locate(offset, out.len())?;
-        for piece in out.chunks_mut(8) {
-            if let (0, Ok(whole)) = (offset & 7, <&mut [u8; 8]>::try_from(&mut *piece)) {
-                *whole = words.load::<8>(offset)?.to_ne_bytes();
-            } else {
-                for (distance, byte) in piece.iter_mut().enumerate() {
-                    *byte = words.load::<1>(offset.checked_add(distance)?)?.to_le_bytes()[0];
+        let (pieces, mut rest) = out.as_chunks_mut::<8>();
+        match words.run(offset, pieces.len()) {
+            Some(words) => {
+                for (word, piece) in words.iter().zip(pieces.iter_mut()) {
+                    *piece = word.0.load(Ordering::Relaxed).to_ne_bytes();
                 }
+                offset = offset.checked_add(pieces.as_flattened().len())?;
             }
-            offset = offset.checked_add(8)?;
+            None => rest = out,
+        }
+        for (distance, byte) in rest.iter_mut().enumerate() {
+            *byte = words.load::<1>(offset.checked_add(distance)?)?.to_le_bytes()[0];
         }
         Some(())
     }
@@ -227,15 +237,18 @@ impl Area {
     /// Copies bytes into one value.
     pub(crate) fn write(&self, offset: u32, bytes: &[u8]) -> Option<()> {
         let (words, mut offset) = self.locate(offset, bytes.len())?;
-        for piece in bytes.chunks(8) {
-            if let (0, Ok(whole)) = (offset & 7, <[u8; 8]>::try_from(piece)) {
-                words.store::<8>(offset, u64::from_ne_bytes(whole))?;
-            } else {
-                for (distance, byte) in piece.iter().enumerate() {
-                    words.store::<1>(offset.checked_add(distance)?, u64::from(*byte))?;
+        let (pieces, mut rest) = bytes.as_chunks::<8>();
+        match words.run(offset, pieces.len()) {
+            Some(words) => {
+                for (word, piece) in words.iter().zip(pieces) {
+                    word.0.store(u64::from_ne_bytes(*piece), Ordering::Relaxed);
                 }
+                offset = offset.checked_add(pieces.as_flattened().len())?;
             }
-            offset = offset.checked_add(8)?;
+            None => rest = bytes,
+        }
+        for (distance, byte) in rest.iter().enumerate() {
+            words.store::<1>(offset.checked_add(distance)?, u64::from(*byte))?;
         }
         Some(())
     }

@@ -32,7 +32,7 @@ struct Table {
     /// First entry of each chain; a power of two of them, at least as many as there are slots.
     buckets: Vec<u32>,
     entries: Vec<Entry>,
-    /// The key of slot `i` begins at `i * key_size`.
+    /// The key of slot `i` begins at `i * key_size`. Keys of up to eight bytes are compared as heads.
     keys: Vec<u8>,
     /// First of the slots that were used and are free again, linked through `chain`.
     free: u32,
@@ -45,6 +45,8 @@ struct Table {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    /// The key's first eight bytes.
+    head: u64,
     hash: u32,
     chain: u32,
     older: u32,
@@ -185,20 +187,20 @@ impl Table {
         // Multiply and fold, eight bytes at a time. The seed is the host's: whoever chooses keys does not know it.
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut hash = self.seed ^ (key.len() as u64).wrapping_mul(FACTOR);
-        for piece in key.chunks(8) {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(piece) {
-                *to = *from;
-            }
-            let mixed =
-                u128::from(hash ^ u64::from_le_bytes(word)).wrapping_mul(u128::from(FACTOR ^ self.seed | 1));
+        let mut mix = |word: u64| {
+            let mixed = u128::from(hash ^ word).wrapping_mul(u128::from(FACTOR ^ self.seed | 1));
             hash = low64(mixed ^ mixed >> 64).wrapping_add(FACTOR);
+        };
+        if key.len() <= 8 {
+            mix(head(key));
+        } else {
+            key.chunks(8).for_each(|piece| mix(head(piece)));
         }
         low(hash ^ hash >> 32)
     }
 
     fn entry(&self, slot: u32) -> Entry {
-        const NOWHERE: Entry = Entry { hash: 0, chain: NONE, older: NONE, newer: NONE };
+        const NOWHERE: Entry = Entry { head: 0, hash: 0, chain: NONE, older: NONE, newer: NONE };
         self.entries.get(index(slot)).copied().unwrap_or(NOWHERE)
     }
 
@@ -209,9 +211,10 @@ impl Table {
 
     fn find(&self, key: &[u8], hash: u32) -> Option<u32> {
         let mut slot = *self.buckets.get(self.bucket(hash))?;
+        let (head, is_short) = (head(key), key.len() <= 8);
         while slot != NONE {
-            let entry = self.entry(slot);
-            if entry.hash == hash && self.key(slot) == Some(key) {
+            let entry = self.entries.get(index(slot))?;
+            if entry.head == head && (is_short || entry.hash == hash && self.key(slot) == Some(key)) {
                 return Some(slot);
             }
             slot = entry.chain;
@@ -267,7 +270,7 @@ impl Table {
         )?;
         // A charge that is not followed by its memory stays: the allocator is at its end then, and the next attempt pays anew.
         area.grow(slots, more)?;
-        let empty = Entry { hash: 0, chain: NONE, older: NONE, newer: NONE };
+        let empty = Entry { head: 0, hash: 0, chain: NONE, older: NONE, newer: NONE };
         self.entries.resize(index(total), empty);
         self.keys.resize(self.keys.len().checked_add(key_bytes)?, 0);
         chains.resize(buckets, NONE);
@@ -289,7 +292,7 @@ impl Table {
             }
         }
         if let Some(entry) = self.entries.get_mut(index(slot)) {
-            entry.hash = hash;
+            (entry.head, entry.hash) = (head(key), hash);
         }
         self.chain(slot, hash);
         self.list(slot);
@@ -348,6 +351,18 @@ impl Table {
             None => self.newest = older,
         }
     }
+}
+
+/// The first eight bytes, or all there are and zeroes.
+#[inline(always)]
+fn head(key: &[u8]) -> u64 {
+    if let Ok(word) = <[u8; 4]>::try_from(key) {
+        return u64::from(u32::from_le_bytes(word));
+    }
+    if let Some(word) = key.first_chunk::<8>() {
+        return u64::from_le_bytes(*word);
+    }
+    key.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 fn low64(bits: u128) -> u64 {
