@@ -11,11 +11,15 @@
 //! | `0x2…` | a ring reservation, while it lives | as reserved |
 //! | `0x3…` | a map itself, for helpers | 0 |
 //! | `0x4…` | a function, for helpers that call back | 0 |
+//! | `0x5…` | what a helper shows a callback: a key, a sample | its bytes |
 //!
 //! Numbers of maps and reservations hold a serial besides their position, so that what is gone stays gone: the region of
 //! a committed reservation is no other reservation's, and a pointer that another program left in a map is no pointer here.
+//! Maps found in maps while the program runs get positions behind those of the program's own, for as long as it runs.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 use core::sync::atomic::Ordering;
 
 use crate::decode::atomic;
@@ -23,7 +27,7 @@ use crate::error::FaultKind;
 use crate::maps::VmMap;
 use crate::maps::area::{Area, Shape, Word, Words, mask, narrow, replace, shift, widen};
 use crate::ring::RingReservation;
-use crate::{MAX_CALL_FRAMES, STACK_FRAME_SIZE};
+use crate::{MAX_CALL_FRAMES, MAX_PROGRAM_MAPS, STACK_FRAME_SIZE};
 
 /// The first stack frame's region.
 const FRAMES: u32 = 2;
@@ -38,21 +42,24 @@ pub(crate) enum Region {
     Reservation { slot: u32, serial: u32 },
     Handle(u32),
     Function,
+    Shown { slot: u32, serial: u32 },
 }
 
-const CONTEXT: u32 = 1;
+pub(crate) const CONTEXT: u32 = 1;
 
 const MAP: u32 = 1;
 const RESERVATION: u32 = 2;
 const HANDLE: u32 = 3;
 const FUNCTION: u32 = 4;
+const SHOWN: u32 = 5;
 
-const SLOT_BITS: u32 = 6;
+/// Positions of a program's own maps, and of as many that it finds in maps.
+const SLOT_BITS: u32 = 7;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 const KIND_SHIFT: u32 = 28;
 const KIND_MASK: u32 = 0xf << KIND_SHIFT;
 
-const _: () = assert!(crate::MAX_PROGRAM_MAPS == 1 << SLOT_BITS && crate::MAX_RESERVATIONS <= 1 << SLOT_BITS);
+const _: () = assert!(MAX_PROGRAM_MAPS * 2 == 1 << SLOT_BITS && crate::MAX_RESERVATIONS <= 1 << SLOT_BITS);
 
 impl Region {
     pub(crate) fn number(self) -> u32 {
@@ -65,6 +72,7 @@ impl Region {
             Self::Reservation { slot, serial } => numbered(RESERVATION, slot, serial),
             Self::Handle(slot) => numbered(HANDLE, slot, 0),
             Self::Function => FUNCTION << KIND_SHIFT,
+            Self::Shown { slot, serial } => numbered(SHOWN, slot, serial),
         }
     }
 
@@ -84,6 +92,7 @@ pub(crate) fn describe(address: u64) -> &'static str {
             RESERVATION => "outside the ring reservation, or it is committed",
             HANDLE => "a map itself cannot be accessed",
             FUNCTION => "a function cannot be accessed",
+            SHOWN => "outside of what the helper shows, or the callback is over",
             _ => "not a pointer",
         },
     }
@@ -129,12 +138,25 @@ impl MapSlot {
 /// A place for a reservation, with the serial that its region carries.
 pub(crate) type ReservationSlot<'run> = Option<(u32, RingReservation<'run>)>;
 
+/// Maps that a run has found in maps. Made when there is a first one; what is in it stays as long as the run.
+#[derive(Debug, Default)]
+pub(crate) struct Acquired(OnceCell<Box<[OnceCell<MapSlot>; MAX_PROGRAM_MAPS]>>);
+
+/// Something that a helper made for a callback to look at.
+struct Shown {
+    region: u32,
+    bytes: Vec<u8>,
+    writable: bool,
+}
+
 /// All that one run can address.
 pub(crate) struct Memory<'m, 'run> {
     stack: &'m mut [[u8; STACK_FRAME_SIZE]],
     context: &'m mut [u8],
     maps: &'run [MapSlot],
+    acquired: &'run Acquired,
     reservations: &'m mut [ReservationSlot<'run>],
+    shown: Vec<Shown>,
     live: u32,
     serial: u32,
 }
@@ -144,9 +166,15 @@ impl<'m, 'run> Memory<'m, 'run> {
         stack: &'m mut [[u8; STACK_FRAME_SIZE]],
         context: &'m mut [u8],
         maps: &'run [MapSlot],
+        acquired: &'run Acquired,
         reservations: &'m mut [ReservationSlot<'run>],
     ) -> Self {
-        Self { stack, context, maps, reservations, live: 0, serial: 0 }
+        Self { stack, context, maps, acquired, reservations, shown: Vec::new(), live: 0, serial: 0 }
+    }
+
+    /// The context, for a program that this one calls.
+    pub(crate) fn context(&mut self) -> &mut [u8] {
+        self.context
     }
 
     /// The frame pointer of a frame: the end of its stack.
@@ -176,7 +204,16 @@ impl<'m, 'run> Memory<'m, 'run> {
 
     #[inline(never)]
     fn load_elsewhere<const N: usize>(&self, address: u64) -> Option<u64> {
-        self.reservation(high(address))?.load::<N>(low(address))
+        let (region, offset) = (high(address), low(address));
+        if let Some(slot) = self.map_elsewhere(region) {
+            let (words, offset) = if slot.readable { slot.place::<N>(offset)? } else { return None };
+            return words.load::<N>(offset);
+        }
+        if let Some(shown) = self.shown(region) {
+            let start = index(offset);
+            return Some(widen::<N>(shown.bytes.get(start..start.checked_add(N)?)?.try_into().ok()?));
+        }
+        self.reservation(region)?.load::<N>(offset)
     }
 
     /// Stores the low `N` bytes of `value`; `None`, and nothing stored, when any of them may not be written.
@@ -203,7 +240,18 @@ impl<'m, 'run> Memory<'m, 'run> {
 
     #[inline(never)]
     fn store_elsewhere<const N: usize>(&mut self, address: u64, value: u64) -> Option<()> {
-        self.reservation(high(address))?.store::<N>(low(address), value)
+        let (region, offset) = (high(address), low(address));
+        if let Some(slot) = self.map_elsewhere(region) {
+            let (words, offset) = if slot.writable { slot.place::<N>(offset)? } else { return None };
+            return words.store::<N>(offset, value);
+        }
+        if let Some(shown) = self.shown_mut(region) {
+            let start = index(offset);
+            let bytes = shown.bytes.get_mut(start..start.checked_add(N)?)?;
+            *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
+            return Some(());
+        }
+        self.reservation(region)?.store::<N>(offset, value)
     }
 
     /// Bytes of the stack or the context; `None` when they are elsewhere, or nowhere.
@@ -295,6 +343,10 @@ impl<'m, 'run> Memory<'m, 'run> {
             area.read(offset, out).ok_or_else(fault)?;
             return Ok(out);
         }
+        if let Some(shown) = self.shown(region) {
+            let end = index(offset).checked_add(size).ok_or_else(fault)?;
+            return shown.bytes.get(index(offset)..end).ok_or_else(fault);
+        }
         let reservation = self.reservation(region).ok_or_else(fault)?;
         let inside = index(offset).checked_add(size).is_some_and(|end| end <= reservation.len());
         let out = if inside { scratch.room(size)? } else { return Err(fault()) };
@@ -314,7 +366,13 @@ impl<'m, 'run> Memory<'m, 'run> {
             match self.map_area(region) {
                 Some((slot, area)) if slot.writable => area.write(offset, bytes),
                 Some(_) => None,
-                None => self.reservation(region).and_then(|reservation| reservation.write(offset, bytes)),
+                None => match self.shown_mut(region) {
+                    Some(shown) => index(offset)
+                        .checked_add(bytes.len())
+                        .and_then(|end| shown.bytes.get_mut(index(offset)..end))
+                        .map(|target| target.copy_from_slice(bytes)),
+                    None => self.reservation(region).and_then(|reservation| reservation.write(offset, bytes)),
+                },
             }
         };
         written.ok_or_else(|| self.fault(address, bytes.len(), true))
@@ -328,6 +386,8 @@ impl<'m, 'run> Memory<'m, 'run> {
             self.plain(address, size).is_some()
         } else if let Some((slot, area)) = self.map_area(region) {
             (if write { slot.writable } else { slot.readable }) && area.locate(offset, size).is_some()
+        } else if let Some(shown) = self.shown(region) {
+            (shown.writable || !write) && end.is_some_and(|end| end <= shown.bytes.len())
         } else {
             self.reservation(region)
                 .is_some_and(|reservation| end.is_some_and(|end| end <= reservation.len()))
@@ -337,9 +397,59 @@ impl<'m, 'run> Memory<'m, 'run> {
 
     /// The map that a helper's argument names.
     pub(crate) fn handle(&self, value: u64) -> Option<&'run MapSlot> {
-        let maps = self.maps;
         let slot = high(value) & SLOT_MASK;
-        if value == Region::Handle(slot).address(0) { maps.get(index(slot)) } else { None }
+        if value != Region::Handle(slot).address(0) {
+            return None;
+        }
+        let maps = self.maps;
+        maps.get(index(slot)).or_else(|| self.found(slot))
+    }
+
+    /// A map that the run has found in a map.
+    fn found(&self, slot: u32) -> Option<&'run MapSlot> {
+        let acquired = self.acquired;
+        acquired.0.get()?.get(index(slot).checked_sub(MAX_PROGRAM_MAPS)?)?.get()
+    }
+
+    /// Makes a map that was found in a map one of the run's, if it is not yet; gives its handle.
+    pub(crate) fn acquire(&self, map: VmMap) -> Result<u64, FaultKind> {
+        if let Some(known) = self.maps.iter().position(|known| known.map.is(&map)) {
+            let slot = u32::try_from(known).unwrap_or(SLOT_MASK);
+            return Ok(Region::Handle(slot).address(0));
+        }
+        let places = self.acquired.0.get_or_init(|| Box::new([const { OnceCell::new() }; MAX_PROGRAM_MAPS]));
+        for (position, place) in places.iter().enumerate() {
+            let number = position.saturating_add(MAX_PROGRAM_MAPS);
+            let known = place.get_or_init(|| MapSlot::new(number, map.clone()));
+            if known.map.is(&map) {
+                let slot = u32::try_from(number).unwrap_or(SLOT_MASK);
+                return Ok(Region::Handle(slot).address(0));
+            }
+        }
+        Err(FaultKind::TooManyMaps)
+    }
+
+    /// Gives bytes a region, until [`hide`](Self::hide).
+    pub(crate) fn show(&mut self, bytes: Vec<u8>, writable: bool) -> u64 {
+        self.serial = self.serial.wrapping_add(1);
+        let slot = u32::try_from(self.shown.len()).unwrap_or(SLOT_MASK);
+        let region = Region::Shown { slot, serial: self.serial };
+        self.shown.push(Shown { region: region.number(), bytes, writable });
+        region.address(0)
+    }
+
+    /// Takes back what was shown last.
+    pub(crate) fn hide(&mut self) -> Vec<u8> {
+        self.shown.pop().map_or_else(Vec::new, |shown| shown.bytes)
+    }
+
+    fn shown(&self, region: u32) -> Option<&Shown> {
+        self.shown.get(index(region & SLOT_MASK)).filter(|shown| shown.region == region)
+    }
+
+    fn shown_mut(&mut self, region: u32) -> Option<&mut Shown> {
+        let shown = self.shown.get_mut(index(region & SLOT_MASK))?;
+        if shown.region == region && shown.writable { Some(shown) } else { None }
     }
 
     /// Gives a reservation a region; the reservation comes back when there is no place for it.
@@ -387,8 +497,12 @@ impl<'m, 'run> Memory<'m, 'run> {
         maps.get(index(region & SLOT_MASK)).filter(|slot| slot.region == region)
     }
 
+    fn map_elsewhere(&self, region: u32) -> Option<&'run MapSlot> {
+        self.found(region & SLOT_MASK).filter(|slot| slot.region == region)
+    }
+
     fn map_area(&self, region: u32) -> Option<(&'run MapSlot, &'run Area)> {
-        let slot = self.map(region)?;
+        let slot = self.map(region).or_else(|| self.map_elsewhere(region))?;
         Some((slot, slot.map.area()?))
     }
 

@@ -47,7 +47,7 @@ impl Kernel {
             for map in &self.maps {
                 if let Ok(ring) = Linux.ring(map) {
                     let mut consumer = Consumer::new(ring).expect("a position of the kernel's");
-                    consumer.drain(usize::MAX, |_| std::ops::ControlFlow::Continue(()));
+                    let _ = consumer.drain(usize::MAX, |_| std::ops::ControlFlow::Continue(()));
                 }
             }
         }

@@ -7,7 +7,7 @@ pub(super) const TURNS: i32 = 1000;
 /// Fewer, where every turn leaves a record in the ring.
 const RECORDS: i32 = 100;
 /// Bytes of a record of the ring program.
-pub(super) const RECORD: usize = 64;
+const RECORD: i32 = 64;
 
 /// A program and its maps, which its instructions name by position.
 pub(super) struct Workload {
@@ -145,7 +145,7 @@ fn lookup(name: &'static str, kind: MapSpec<'static>, before: &[Instruction]) ->
 pub(super) fn ring_output() -> Workload {
     let mut body = Vec::new();
     for field in 0..8i16 {
-        let place = field * 8 - RECORD as i16;
+        let place = field * 8 - 64;
         // Each field is something: what a program reads from its context, masked and shifted.
         body.extend([
             i(0xbf, 1, 9, 0, 0),
@@ -154,12 +154,12 @@ pub(super) fn ring_output() -> Workload {
             i(0x7b, 10, 1, place, 0),
         ]);
     }
-    body.extend([i(0xbf, 2, 10, 0, 0), i(0x07, 2, 0, 0, -(RECORD as i32))]);
+    body.extend([i(0xbf, 2, 10, 0, 0), i(0x07, 2, 0, 0, -RECORD)]);
     body.extend(handle(1, 0));
     body.extend([
-        i(0xb7, 3, 0, 0, RECORD as i32), // r3 = 64
-        i(0xb7, 4, 0, 0, 1),             // r4 = BPF_RB_NO_WAKEUP
-        i(0x85, 0, 0, 0, 130),           // call bpf_ringbuf_output
+        i(0xb7, 3, 0, 0, RECORD), // r3 = 64
+        i(0xb7, 4, 0, 0, 1),      // r4 = BPF_RB_NO_WAKEUP
+        i(0x85, 0, 0, 0, 130),    // call bpf_ringbuf_output
     ]);
     Workload::new("ring output", &[map(MapKind::RINGBUF, 0, 0, 1 << 20)], RECORDS, &[], &body)
 }

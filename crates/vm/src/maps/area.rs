@@ -163,6 +163,11 @@ impl Area {
         Some(Self { chunks, shape: Shape::new(value_size)? })
     }
 
+    /// Whether values are added as they are needed.
+    pub(crate) fn is_growing(&self) -> bool {
+        matches!(self.chunks, Chunks::Growing(_))
+    }
+
     /// Bytes from one value to the next.
     pub(crate) fn stride(&self) -> u32 {
         self.shape.stride

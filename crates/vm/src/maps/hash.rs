@@ -99,22 +99,39 @@ impl Hash {
         Some(slot)
     }
 
-    /// Copies the value of `key` out, not torn by deletion and re-use.
-    pub(crate) fn read(&self, area: &Area, key: &[u8], out: &mut [u8]) -> Result<(), MapError> {
+    /// Lets `read` read the value of `key`, not torn by deletion and re-use.
+    pub(crate) fn read(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(u32) -> Result<(), MapError>,
+    ) -> Result<(), MapError> {
         let table = self.table.lock();
-        let slot = table.find(key, table.hash(key)).ok_or(MapError::NotFound)?;
-        let offset = area.offset(slot).ok_or(MapError::Invalid)?;
-        area.read(offset, out).ok_or(MapError::Invalid)
+        read(table.find(key, table.hash(key)).ok_or(MapError::NotFound)?)
     }
 
-    /// `htab_map_update_elem` and its LRU brother.
+    /// All keys, oldest first; `None` when the allocator has no room.
+    pub(crate) fn keys(&self) -> Option<Vec<u8>> {
+        let table = self.table.lock();
+        let mut keys = Vec::new();
+        keys.try_reserve_exact(index(table.len).checked_mul(table.key_size)?).ok()?;
+        let mut slot = table.oldest;
+        while let Some(key) = table.key(slot).filter(|_| slot != NONE) {
+            keys.extend_from_slice(key);
+            slot = table.entry(slot).newer;
+        }
+        Some(keys)
+    }
+
+    /// `htab_map_update_elem` and its brothers. `write` writes the value of a slot, and is told whether it is the slot of a new entry; with `in_place` an
+    /// entry that is there keeps its slot.
     pub(crate) fn update(
         &self,
         area: &Area,
         charge: &Charge,
         key: &[u8],
-        value: &[u8],
         flags: u64,
+        in_place: bool,
+        write: impl FnOnce(u32, bool) -> Result<(), MapError>,
     ) -> Result<(), MapError> {
         if flags > EXIST {
             return Err(MapError::Invalid);
@@ -124,6 +141,12 @@ impl Hash {
         let old = table.find(key, hash);
         match old {
             Some(_) if flags == NOEXIST => return Err(MapError::Exists),
+            Some(slot) if in_place => {
+                write(slot, false)?;
+                table.unlist(slot);
+                table.list(slot);
+                return Ok(());
+            }
             None if flags == EXIST => return Err(MapError::NotFound),
             None if table.len >= table.max_entries => {
                 if !table.evicts {
@@ -134,21 +157,15 @@ impl Hash {
             }
             _ => {}
         }
-        let slot = match table.take_slot(area, charge) {
-            Some(slot) => slot,
+        let slot = match (table.take_slot(area, charge), old) {
+            (Some(slot), _) => slot,
             // No memory for a slot of its own: a value that is there already is overwritten in its place.
-            None => match old {
-                Some(slot) => {
-                    let offset = area.offset(slot).ok_or(MapError::NoMemory)?;
-                    return area.write(offset, value).ok_or(MapError::Invalid);
-                }
-                None => return Err(MapError::NoMemory),
-            },
+            (None, Some(slot)) => return write(slot, false),
+            (None, None) => return Err(MapError::NoMemory),
         };
-        let written = area.offset(slot).and_then(|offset| area.write(offset, value));
-        if written.is_none() {
+        if let Err(error) = write(slot, true) {
             table.give_slot(slot);
-            return Err(MapError::NoMemory);
+            return Err(error);
         }
         if let Some(old) = old {
             table.remove(old);
@@ -264,12 +281,15 @@ impl Table {
         self.keys.try_reserve_exact(key_bytes).ok()?;
         let mut chains = Vec::new();
         chains.try_reserve_exact(buckets).ok()?;
+        // Values that are there from the start were paid then.
+        let stride = if area.is_growing() { area.stride() } else { 0 };
         charge.add(
-            Hash::slot_bytes(u32::try_from(self.key_size).ok()?, area.stride())
-                .checked_mul(u64::from(more))?,
+            Hash::slot_bytes(u32::try_from(self.key_size).ok()?, stride).checked_mul(u64::from(more))?,
         )?;
         // A charge that is not followed by its memory stays: the allocator is at its end then, and the next attempt pays anew.
-        area.grow(slots, more)?;
+        if area.is_growing() {
+            area.grow(slots, more)?;
+        }
         let empty = Entry { head: 0, hash: 0, chain: NONE, older: NONE, newer: NONE };
         self.entries.resize(index(total), empty);
         self.keys.resize(self.keys.len().checked_add(key_bytes)?, 0);
