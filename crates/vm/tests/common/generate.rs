@@ -170,7 +170,7 @@ fn function(choices: &mut Choices<'_>) -> Vec<Instruction> {
 }
 
 fn unit(choices: &mut Choices<'_>, jumps: &mut u32, loops: &mut u32) -> Unit {
-    let code = match choices.below(16) {
+    let code = match choices.below(17) {
         0..=4 => vec![arithmetic(choices)],
         5 => vec![swap_or_extend(choices)],
         6 | 7 => vec![load(choices)],
@@ -186,6 +186,7 @@ fn unit(choices: &mut Choices<'_>, jumps: &mut u32, loops: &mut u32) -> Unit {
             counted(choices)
         }
         14 => helper(choices),
+        16 => extreme(choices),
         15 => {
             let mut code = vec![i(0x85, 0, 1, 0, 0)];
             code.extend(renew(choices));
@@ -223,6 +224,17 @@ fn arithmetic(choices: &mut Choices<'_>) -> Instruction {
         _ => imm,
     };
     i(class | operation, dst, 0, offset, imm)
+}
+
+/// Divisions whose answers are agreed on rather than calculated.
+fn extreme(choices: &mut Choices<'_>) -> Vec<Instruction> {
+    let dst = choices.register();
+    let src = (dst + 1 + choices.below(u32::from(NUMBERS) - 1) as u8) % NUMBERS;
+    let mut code =
+        wide(dst, choices.of(&[0x8000_0000, 0x8000_0000_0000_0000, 0xffff_ffff_8000_0000])).to_vec();
+    code.extend(wide(src, choices.of(&[u64::MAX, 0xffff_ffff, 0, 0x1_0000_0000])));
+    code.push(i(choices.of(&[0x3c, 0x3f, 0x9c, 0x9f]), dst, src, choices.of(&[0, 1]), 0));
+    code
 }
 
 fn swap_or_extend(choices: &mut Choices<'_>) -> Instruction {
