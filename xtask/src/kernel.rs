@@ -2,8 +2,11 @@
 
 use crate::step::{Failure, Outcome, Step, exists, needs};
 
-/// `cargo xtask kernel`.
-pub(crate) fn run() -> Result<Outcome, Failure> {
+/// `cargo xtask kernel [--soak]`; `soak` is how many records of each kind of ring are to be read.
+pub(crate) fn run(soak: Option<[u64; 2]>) -> Result<Outcome, Failure> {
+    if let Some(records) = soak {
+        return long_soak(records);
+    }
     needs(
         "kernel",
         "root; libelf and zlib with their headers, pkg-config, make; real objects from xdp-tools",
@@ -17,8 +20,33 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
     Step::cargo(&["test", "-p", "ebpf-conformance"])
         .or("the test names the object and the field in which the two answers differ")
         .run()?;
+    // As the tests are built, and so much that it takes seconds.
+    Step::cargo(&["run", "-p", "ebpf-conformance", "--bin", "soak", "--"])
+        .arguments(&["--ring", "1000000", "--perf", "1000000"])
+        .run()?;
     Ok(Outcome::Shown(
         "maps, programs, links and rings work on the kernel that runs here; our tables of programs and maps equal libbpf's, and our rings the kernel's"
+            .to_owned(),
+    ))
+}
+
+/// As many records as asked for.
+fn long_soak(counts: [u64; 2]) -> Result<Outcome, Failure> {
+    needs(
+        "kernel --soak",
+        "root; two CPUs; libelf and zlib with their headers, pkg-config, make; some minutes",
+    );
+    if let Some(missing) = missing() {
+        return Ok(Outcome::Skipped(missing));
+    }
+    let [ring, perf] = counts.map(|count| count.to_string());
+    Step::cargo(&["run", "--release", "-p", "ebpf-conformance", "--bin", "soak", "--"])
+        .arguments(&["--ring", &ring, "--perf", &perf])
+        .arguments(&["--disturbances", "100"])
+        .or("the message says which numbers disagree: those of the programs, of the kernel, or of the reader")
+        .run()?;
+    Ok(Outcome::Shown(
+        "two CPUs wrote, a reader was paused, killed and started again on what was pinned: each record was read, or is one that the kernel counted as lost"
             .to_owned(),
     ))
 }

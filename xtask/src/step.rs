@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -63,6 +64,21 @@ impl Step {
         if status.success() { Ok(()) } else { Err(self.failed(&status.to_string())) }
     }
 
+    /// Prints the command and runs it; each line of its standard error goes to `line` as it comes. Failing is for the caller to judge.
+    pub(crate) fn watch(mut self, mut line: impl FnMut(&str)) -> Result<bool, Failure> {
+        println!("$ {}", self.line());
+        let mut child =
+            self.command.stderr(Stdio::piped()).spawn().map_err(|error| self.failed(&error.to_string()))?;
+        if let Some(stderr) = child.stderr.take() {
+            // Not always text: what a crash prints may hold parts of the input.
+            for bytes in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                line(&String::from_utf8_lossy(&bytes));
+            }
+        }
+        let status = child.wait().map_err(|error| self.failed(&error.to_string()))?;
+        Ok(status.success())
+    }
+
     /// Runs it and returns what it printed; nothing is shown.
     pub(crate) fn output(mut self) -> Result<String, Failure> {
         let output =
@@ -72,6 +88,21 @@ impl Step {
             return Err(self.failed(message.trim_end()));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Prints the command, runs it, and returns what it printed, errors included.
+    pub(crate) fn all_output(mut self) -> Result<String, Failure> {
+        println!("$ {}", self.line());
+        let start = Instant::now();
+        let output = self.command.output().map_err(|error| self.failed(&error.to_string()))?;
+        println!("  ({:.1} s)", start.elapsed().as_secs_f64());
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        if output.status.success() {
+            Ok(text)
+        } else {
+            Err(self.failed(&format!("{}\n{text}", output.status)))
+        }
     }
 
     fn line(&self) -> String {

@@ -58,12 +58,17 @@ enum errno {
 };
 
 /* A helper is called by its number: the address that the call names is that number. */
+/* What changes maps returns an int: before Linux 6.4 the upper half of the register is zero, whatever the sign. */
 static void *(*const bpf_map_lookup_elem)(const void *map, const void *key) = (void *)1;
-static long (*const bpf_map_update_elem)(const void *map, const void *key, const void *value, u64 flags) = (void *)2;
-static long (*const bpf_map_delete_elem)(const void *map, const void *key) = (void *)3;
-static long (*const bpf_map_push_elem)(const void *map, const void *value, u64 flags) = (void *)87;
-static long (*const bpf_map_pop_elem)(const void *map, void *value) = (void *)88;
-static long (*const bpf_map_peek_elem)(const void *map, void *value) = (void *)89;
+static int (*const bpf_map_update_elem)(const void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static int (*const bpf_map_delete_elem)(const void *map, const void *key) = (void *)3;
+static u64 (*const bpf_get_current_pid_tgid)(void) = (void *)14;
+static long (*const bpf_get_current_comm)(void *name, u32 len) = (void *)16;
+static int (*const bpf_map_push_elem)(const void *map, const void *value, u64 flags) = (void *)87;
+static int (*const bpf_map_pop_elem)(const void *map, void *value) = (void *)88;
+static int (*const bpf_map_peek_elem)(const void *map, void *value) = (void *)89;
+static long (*const bpf_probe_read_user_str)(void *to, u32 len, const void *from) = (void *)114;
+static long (*const bpf_probe_read_kernel_str)(void *to, u32 len, const void *from) = (void *)115;
 static long (*const bpf_ringbuf_output)(const void *ring, const void *data, u64 len, u64 flags) = (void *)130;
 static void *(*const bpf_ringbuf_reserve)(const void *ring, u64 len, u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(const void *record, u64 flags) = (void *)132;

@@ -268,9 +268,12 @@ static INLINE void array_steps(struct verdict *verdict)
     u64 value = 0;
     u64 *slot;
     u32 index;
+    u32 i;
 
-    for (index = 0; index < ARRAY_ENTRIES; index++) {
-        value = index * index;
+    /* The counter is not the key: its address is taken, and older verifiers lose count of what stands in memory. */
+    for (i = 0; i < ARRAY_ENTRIES; i++) {
+        index = i;
+        value = i * i;
         bpf_map_update_elem(&array, &index, &value, BPF_ANY);
     }
 

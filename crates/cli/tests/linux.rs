@@ -88,7 +88,7 @@ fn of_three_programs_one_is_in_the_kernel() {
     assert_eq!(summary["held"]["map_descriptors"].as_array().expect("numbers").len(), 6);
     assert_eq!(
         (&summary["loaded"], &summary["skipped"], &summary["saved_instructions"]),
-        (&json!(1), &json!(2), &json!(1045))
+        (&json!(1), &json!(2), &json!(1088))
     );
     let cost = |which: &str, field: &str| summary[which][field].as_u64().expect("a number");
     assert_eq!((cost("chosen", "programs"), cost("all", "programs")), (1, 3));
@@ -101,7 +101,7 @@ fn of_three_programs_one_is_in_the_kernel() {
 
     let text = ran(&["run", "--platform", "linux", &object("maps.bpf.o"), "--only", "test_maps"]);
     for part in [
-        "skipped  test_LRU_map (xdp, 370 instructions): no id, no descriptor, no memory",
+        "skipped  test_LRU_map (xdp, 373 instructions): no id, no descriptor, no memory",
         "1 program loaded, 2 skipped",
         "LOCKED MEMORY",
     ] {
@@ -164,7 +164,8 @@ fn doctor_answers_every_question_and_says_what_to_do_about_each_no() {
         assert_eq!(check["ok"] == true, check["advice"] == "", "{check}");
     }
     let names: Vec<&str> = checks.iter().map(|check| check["name"].as_str().expect("a name")).collect();
-    for name in ["bpf(2)", "kernel types", "tracefs", "perf events", "unprivileged", "locked memory", "CPUs"]
+    for name in
+        ["bpf(2)", "kernel types", "tracefs", "perf events", "unprivileged use", "locked memory", "CPUs"]
     {
         assert!(names.contains(&name), "{name}: {names:?}");
     }

@@ -20,8 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The parts serve without the loader too: [`LinuxMap`], [`LinuxProgram`] (with [`test_run`](LinuxProgram::test_run)), [`LinuxLink`], [`Btf`],
-//! [`RingMemory`] for `ebpf-ringbuf`, [`PerfRings`], a [`Waiter`] around epoll, [`cpus`] with a guard that binds a thread to one.
+//! Examples to run: `follow` is the whole of it with waiting, `watch` a tool that shows programs starting and files being opened, `async` waits with tokio. The parts serve without the loader too: [`LinuxMap`], [`LinuxProgram`] (with [`test_run`](LinuxProgram::test_run)), [`LinuxLink`], [`Btf`],
+//! [`RingMemory`] for `ebpf-ringbuf`, [`PerfRings`] with [`PerfMemory`] for `ebpf-perfbuf`, a [`Waiter`] around epoll, [`cpus`] with a guard that binds a thread to one.
 //!
 //! # When not to use it
 //!
@@ -42,7 +42,7 @@
 //!
 //! # Unsafe code
 //!
-//! System calls, in `sys/bpf.rs` and `sys/perf.rs`; mapping, in `pages.rs`; what is mapped, in `ring.rs`; the lengths that bpf(2) takes from the map,
+//! System calls, in `sys/bpf.rs` and `sys/perf.rs`; mapping, in `pages.rs`; what is mapped, in `ring.rs` and `perf_memory.rs`; the lengths that bpf(2) takes from the map,
 //! in `map.rs`. Nowhere else.
 //!
 //! # In interrupts
@@ -62,6 +62,7 @@ pub mod machine;
 mod map;
 mod pages;
 mod perf;
+mod perf_memory;
 mod platform;
 mod program;
 mod ring;
@@ -75,7 +76,8 @@ pub use error::Error;
 pub use link::{LinuxLink, Target, XdpMode};
 pub use map::{LinuxMap, MapInfo};
 pub use pages::Pages;
-pub use perf::{Event, PerfOptions, PerfRing, PerfRings, PerfWakeup, Sampling};
+pub use perf::{Event, PerfOptions, PerfRing, PerfRings, PerfSet, PerfWakeup, Sampling};
+pub use perf_memory::PerfMemory;
 pub use platform::Linux;
 pub use program::{LinuxProgram, ProgramInfo, TestOutcome, TestRun};
 pub use ring::{RB_OVERWRITE, RingMemory};

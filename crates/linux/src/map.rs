@@ -60,6 +60,19 @@ impl LinuxMap {
     /// # Errors
     /// The kernel's. Nothing is left behind.
     pub fn create(spec: &MapSpec<'_>) -> Result<Self, Error> {
+        Self::create_with(spec, None)
+    }
+
+    /// Creates a map that holds maps like `inner`: an `ARRAY_OF_MAPS` or a `HASH_OF_MAPS`. The kernel takes from `inner` what every map put into it has to
+    /// be like (its kind and sizes), and needs it no longer.
+    ///
+    /// # Errors
+    /// The kernel's. Nothing is left behind.
+    pub fn create_of_maps(spec: &MapSpec<'_>, inner: &Self) -> Result<Self, Error> {
+        Self::create_with(spec, Some(inner))
+    }
+
+    fn create_with(spec: &MapSpec<'_>, inner: Option<&Self>) -> Result<Self, Error> {
         let subject = || format!("map `{}` ({})", spec.name, spec.kind);
         let max_entries = match (spec.kind, spec.max_entries) {
             (MapKind::PERF_EVENT_ARRAY, 0) => u32::try_from(cpus::possible()?.len()).unwrap_or(u32::MAX),
@@ -72,6 +85,7 @@ impl LinuxMap {
             value_size: spec.value_size,
             max_entries,
             flags: spec.flags,
+            inner_map: inner.map_or(0, |inner| bpf::number(inner.as_fd())),
             name: attr::name(spec.name),
             ..Default::default()
         })

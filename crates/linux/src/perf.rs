@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ebpf_perfbuf::{CpuReader, PerCpu, Reader};
 
 use crate::capability::Capability;
 use crate::cpus::{self, errno_of};
 use crate::error::Error;
 use crate::map::LinuxMap;
 use crate::pages::Pages;
+use crate::perf_memory::PerfMemory;
 use crate::sys::perf::{self, EventAttr};
 use crate::sys::{Errno, admit};
 
@@ -20,6 +25,8 @@ const CPU_CLOCK: u64 = 0;
 const BPF_OUTPUT: u64 = 10;
 /// `PERF_SAMPLE_RAW`.
 const SAMPLE_RAW: u64 = 1 << 10;
+/// `PERF_FORMAT_LOST`, Linux 6.0.
+const FORMAT_LOST: u64 = 1 << 4;
 
 /// An event that overflows again and again: what a program of type `perf_event` is attached to.
 #[derive(Debug)]
@@ -110,13 +117,15 @@ impl PerfOptions {
 
 /// A ring that programs write to with `bpf_perf_event_output` on one CPU: the event and its mapped pages.
 ///
-/// A handle: the control page (`struct perf_event_mmap_page`) and the data behind it are for a reader of perf rings to make sense of.
+/// To be read, it is given to `ebpf_perfbuf` by [`memory`](Self::memory), one reader at a time; [`PerfRings::readers`] does that for all CPUs.
 #[derive(Debug)]
 pub struct PerfRing {
-    pages: Pages,
+    pub(crate) pages: Arc<Pages>,
     event: OwnedFd,
     cpu: u32,
     page_size: usize,
+    /// A ring's memory is given to one at a time.
+    pub(crate) is_lent: Arc<AtomicBool>,
 }
 
 impl PerfRing {
@@ -133,11 +142,27 @@ impl PerfRing {
             kind: SOFTWARE,
             config: BPF_OUTPUT,
             sample_type: SAMPLE_RAW,
+            read_format: FORMAT_LOST,
             flags: watermark | if options.backward { perf::WRITE_BACKWARD } else { 0 },
             wakeup,
             ..Default::default()
         };
-        let event = open(attr, cpu)?;
+        let event = match open(attr, cpu) {
+            // Before Linux 6.0 events do not know what they have lost.
+            Err(error) if error.errno() == Errno::INVAL.raw_os_error() => {
+                open(EventAttr { read_format: 0, ..attr }, cpu)?
+            }
+            event => event?,
+        };
+        Self::from_event(event, cpu, options)
+    }
+
+    /// The ring of an event that came from elsewhere, opened for `cpu` with these options: from the process before this one, which has handed its
+    /// descriptor on. What was not read there is read here.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); `EINVAL` too if the ring is there already with another number of pages.
+    pub fn from_event(event: OwnedFd, cpu: u32, options: PerfOptions) -> Result<Self, Error> {
         let page_size = rustix::param::page_size();
         let refused = |errno| Error::new("mmap", errno).of(format_args!("the perf ring of CPU {cpu}"));
         let length = options.pages.checked_add(1).and_then(|pages| pages.checked_mul(page_size));
@@ -148,9 +173,33 @@ impl PerfRing {
             Errno::INVAL => refused(errno).hint("a ring has 2^n pages of data"),
             _ => refused(errno),
         })?;
-        let ring = Self { pages, event, cpu, page_size };
+        let ring = Self { pages: Arc::new(pages), event, cpu, page_size, is_lent: Arc::default() };
         ring.request("ioctl(PERF_EVENT_IOC_ENABLE)", perf::ENABLE, 0)?;
         Ok(ring)
+    }
+
+    /// The ring's memory, for a reader; see [`PerfMemory`].
+    ///
+    /// # Errors
+    /// `EBUSY` while what this gave before exists.
+    pub fn memory(&self) -> Result<PerfMemory, Error> {
+        PerfMemory::of(self)
+    }
+
+    /// How many samples found no room since the event was opened, whether or not the ring has told of them: it does so with the next sample that fits, so of the
+    /// last ones never. `None` before Linux 6.0.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn lost(&self) -> Result<Option<u64>, Error> {
+        // The count, which says nothing here, and the losses.
+        let mut words = [0; 16];
+        let refused =
+            |errno| Error::new("read", errno).of(format_args!("the perf event of CPU {}", self.cpu));
+        admit().map_err(refused)?;
+        let length = rustix::io::read(&self.event, &mut words).map_err(refused)?;
+        let lost = words.last_chunk().filter(|_| length == words.len());
+        Ok(lost.map(|lost| u64::from_ne_bytes(*lost)))
     }
 
     /// Stops writing: what comes is lost meanwhile, and counted as such.
@@ -207,6 +256,9 @@ impl AsFd for PerfRing {
     }
 }
 
+/// What reads the rings of all CPUs.
+pub type PerfSet = PerCpu<PerfMemory, Vec<CpuReader<PerfMemory>>>;
+
 /// A ring for each CPU that runs, entered in a perf event array; taken out of it again when dropped.
 #[derive(Debug)]
 pub struct PerfRings {
@@ -227,6 +279,52 @@ impl PerfRings {
             rings.rings.insert(cpu, ring);
         }
         Ok(rings)
+    }
+
+    /// Readers of all of them, as one set.
+    ///
+    /// ```no_run
+    /// # use ebpf_linux::{Interest, LinuxMap, PerfOptions, PerfRings, Trigger, Waiter};
+    /// # use ebpf_perfbuf::{Event, Turn};
+    /// # use std::ops::ControlFlow;
+    /// # fn example(events: &LinuxMap) -> Result<(), ebpf_linux::Error> {
+    /// let rings = PerfRings::open(events, PerfOptions::new(16))?;
+    /// let waiter = Waiter::new()?;
+    /// for (cpu, ring) in rings.iter() {
+    ///     waiter.add(ring, u64::from(cpu), Interest::Readable, Trigger::Level)?;
+    /// }
+    /// let (mut set, mut ready) = (rings.readers()?, vec![]);
+    /// loop {
+    ///     let turn = set.turn(0, usize::MAX, |cpu, event| {
+    ///         if let Event::Sample(sample) = event {
+    ///             println!("CPU {cpu}: {:x?}", sample.slices());
+    ///         }
+    ///         ControlFlow::Continue(())
+    ///     });
+    ///     match turn {
+    ///         Turn::Read(_) => {}
+    ///         // Without a deadline, as long as it takes.
+    ///         Turn::Wait { .. } => waiter.wait(&mut ready, None)?,
+    ///         _ => break,
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `EBUSY` while a reader of one of them exists, `EINVAL` for rings that are written backward: those are read one by one.
+    pub fn readers(&self) -> Result<PerfSet, Error> {
+        let refused = |cpu, why: String| {
+            Error::new("mmap", Errno::INVAL).of(format_args!("the perf ring of CPU {cpu}")).hint(why)
+        };
+        let readers = self.iter().map(|(cpu, ring)| {
+            let reader = Reader::new(ring.memory()?).map_err(|error| refused(cpu, error.to_string()))?;
+            Ok(CpuReader::new(cpu, reader))
+        });
+        let readers = readers.collect::<Result<Vec<_>, Error>>()?;
+        // The map of rings has each CPU once.
+        PerCpu::new(readers).map_err(|error| refused(0, error.to_string()))
     }
 
     /// The ring of a CPU, by its number.

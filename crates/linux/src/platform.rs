@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use ebpf_loader::{MapSpec, Platform, ProgramSpec};
+use ebpf_loader::{MapDefinition, MapKind, MapSpec, Platform, ProgramSpec, SlotValue};
 
 use crate::error::Error;
 use crate::link::{LinuxLink, Target};
@@ -25,6 +25,39 @@ impl Platform for Linux {
 
     fn create_map(&self, map: &MapSpec<'_>) -> Result<LinuxMap, Error> {
         LinuxMap::create(map)
+    }
+
+    fn create_map_of_maps(&self, map: &MapSpec<'_>, inner: &MapDefinition) -> Result<LinuxMap, Error> {
+        // Programs and their like have a prototype where these have a map.
+        if !matches!(map.kind, MapKind::ARRAY_OF_MAPS | MapKind::HASH_OF_MAPS) {
+            return LinuxMap::create(map);
+        }
+        let name = format!("{}.inner", map.name);
+        let inner = MapSpec {
+            name: &name,
+            kind: inner.kind,
+            key_size: inner.key_size,
+            value_size: inner.value_size,
+            max_entries: inner.max_entries,
+            flags: inner.flags,
+            initial_value: None,
+            read_only: false,
+        };
+        LinuxMap::create_of_maps(map, &LinuxMap::create(&inner)?)
+    }
+
+    fn set_slot(
+        &self,
+        map: &LinuxMap,
+        slot: u32,
+        value: SlotValue<'_, LinuxMap, LinuxProgram>,
+    ) -> Option<Result<(), Error>> {
+        let descriptor = match value {
+            SlotValue::Map(inner) => inner.as_fd(),
+            SlotValue::Program(program) => program.as_fd(),
+            _ => return None,
+        };
+        Some(map.set_descriptor(slot, descriptor))
     }
 
     fn destroy_map(&self, map: LinuxMap) {

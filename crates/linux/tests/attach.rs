@@ -16,11 +16,9 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use common::{Counter, able, lacks, load, load_for, until};
+use common::{Counter, able, lacks, load, load_for, until, with_mount};
 use ebpf_linux::{Error, Event, LinuxLink, LinuxMap, LinuxProgram, Sampling, Target, XdpMode, cpus, ids};
 use ebpf_loader::{MapKind, ProgramKind};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Attaches, lets `event` happen, detaches, lets it happen again.
 fn comes_and_goes(
@@ -84,25 +82,6 @@ fn raw_tracepoint_that_its_section_names() {
         comes_and_goes(&counter, &program, Target::Section, || drop(black_box(std::fs::metadata("/"))))
             .unwrap();
     }
-}
-
-/// Runs `what` on a thread with mounts of its own, one of them new; says why not if that cannot be.
-fn with_mount(kind: &'static str, place: &'static str, what: impl FnOnce() + Send) {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            // SAFETY: a thread's own view of mounts; nobody else holds this thread's working directory to be the process's.
-            let alone = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
-            let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-            let mounted = alone
-                .and_then(|()| mount_change("/", private))
-                .and_then(|()| mount(kind, place, kind, MountFlags::empty(), None));
-            match mounted {
-                Ok(()) => what(),
-                Err(error) => lacks(format_args!("mount -t {kind} {kind} {place}: {error}")),
-            }
-        });
-        thread.join().unwrap();
-    });
 }
 
 #[test]

@@ -16,10 +16,11 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use common::until;
 use ebpf_linux::{Error, Linux, LinuxMap, LinuxProgram, Target, TestRun, XdpMode, ids};
-use ebpf_loader::{AttachError, Instruction, LoadError, Loaded, Object, ProgramKind};
+use ebpf_loader::{AttachError, Instruction, LoadError, Loaded, MapKind, Object, ProgramKind, SlotProblem};
 
 const MAPS: &[u8] = include_bytes!("../../cli/programs/maps.bpf.o");
 const SECTIONS: &[u8] = include_bytes!("../../cli/programs/sections.bpf.o");
+const VALUES: &[u8] = include_bytes!("../../progtable/tests/objects/values.bpf.o");
 const FROM_KERNEL: &str = include_str!("../../cli/programs/maps.kernel");
 
 fn load<'o, 'd>(object: &'o Object<'d>) -> Option<Loaded<'o, 'static, 'd, Linux>> {
@@ -129,6 +130,73 @@ fn programs_with_functions_and_callbacks_and_data() {
     }
 }
 
+/// The numbers of all maps with that name.
+fn maps_named(name: &'static str) -> impl Fn() -> Vec<u32> {
+    let is_named = move |id: &u32| LinuxMap::open_id(*id).is_ok_and(|map| map.name() == name);
+    move || ids::maps().unwrap().into_iter().filter(is_named).collect()
+}
+
+#[test]
+fn maps_hold_maps_and_programs_from_the_start() {
+    // `first` looks up slot 1 of a map of maps, and calls slot 3 of a map of programs only if it finds one there.
+    for (has_tails, returned) in [(true, 2), (false, 0)] {
+        let object: Object = Object::open_named("values.bpf.o", VALUES).unwrap();
+        object.set_autoload("third", true).unwrap();
+        if !has_tails {
+            object.set_autocreate("tails", false).unwrap();
+            object.set_autoload("first", false).unwrap();
+        }
+        let Some(loaded) = load(&object) else { return };
+        if has_tails {
+            assert_eq!(run(loaded.program("first").unwrap()), returned, "the program in slot 3 has run");
+        }
+        let (outer, one, two) = (loaded.map("outer").unwrap(), loaded.map("one"), loaded.map("two"));
+        let inner = |slot: u32| {
+            let mut id = [0; 4];
+            let found = outer.lookup(&slot.to_ne_bytes(), &mut id).unwrap();
+            found.then(|| u32::from_ne_bytes(id))
+        };
+        let id = |map: Option<&LinuxMap>| Some(map.unwrap().info().unwrap().id);
+        assert_eq!((inner(0), inner(1), inner(6)), (None, id(two), id(one)));
+        // What said what they are like is needed no longer.
+        let models = maps_named("outer.inner");
+        until("the model of the inner maps is gone", || {}, || models().is_empty());
+        let ids = (inner(1).unwrap(), inner(6).unwrap());
+        drop(loaded);
+        until(
+            "the inner maps are gone too",
+            || {},
+            || LinuxMap::open_id(ids.0).is_err() && LinuxMap::open_id(ids.1).is_err(),
+        );
+    }
+}
+
+#[test]
+fn a_slot_beyond_the_map_is_refused_and_everything_goes() {
+    let object: Object = Object::open_named("values.bpf.o", VALUES).unwrap();
+    // `tails` holds `third`, which is off.
+    let mut scratch = vec![Instruction::default(); object.scratch_len().unwrap()];
+    match object.load(&Linux, &mut scratch) {
+        Err(LoadError::SetSlot { map, slot, problem: SlotProblem::Off }) => {
+            assert_eq!((map.as_str(), slot), ("tails", 0));
+        }
+        Err(LoadError::CreateMap { source, .. }) => drop(common::able::<()>(Err(source))),
+        other => panic!("{:?}", other.err()),
+    }
+    let Some(inner) = common::able(LinuxMap::create(&common::spec("inner", MapKind::ARRAY, 4, 8, 3))) else {
+        return;
+    };
+    let outer =
+        LinuxMap::create_of_maps(&common::spec("outer", MapKind::ARRAY_OF_MAPS, 4, 4, 2), &inner).unwrap();
+    outer.set_descriptor(1, inner.as_fd()).unwrap();
+    assert_eq!(outer.set_descriptor(2, inner.as_fd()).unwrap_err().errno(), 7, "E2BIG");
+    let other = LinuxMap::create(&common::spec("other", MapKind::ARRAY, 4, 16, 3)).unwrap();
+    let error = outer.set_descriptor(0, other.as_fd()).unwrap_err();
+    assert_eq!((error.call(), error.errno()), ("BPF_MAP_UPDATE_ELEM", 22), "not like the first: {error}");
+    let alone = LinuxMap::create(&common::spec("alone", MapKind::HASH_OF_MAPS, 4, 4, 2)).unwrap_err();
+    assert!([9, 22].contains(&alone.errno()), "no inner map: {alone}");
+}
+
 #[test]
 fn what_is_attached_is_detached_before_it_is_unloaded() {
     let object: Object = Object::open_named("maps.bpf.o", MAPS).unwrap();
@@ -137,7 +205,6 @@ fn what_is_attached_is_detached_before_it_is_unloaded() {
     let refused: AttachError<Error> = loaded
         .attach_all::<4>([
             ("test_LRU_map", Target::Xdp { interface: lo, mode: XdpMode::Generic }),
-            ("test_PUSH_POP_map", Target::Tcx { interface: lo, egress: false }),
             ("test_maps", Target::RawTracepoint("sys_enter")),
         ])
         .unwrap_err();

@@ -113,7 +113,8 @@ fn data_is_there_and_frozen() {
     assert!(map.lookup(&[0; 4], &mut value).unwrap());
     assert_eq!(&value, b"constant");
     assert_eq!(map.update(&[0; 4], &[0; 8], ANY).unwrap_err().errno(), 1, "EPERM: it is frozen");
-    assert_eq!(map.freeze().unwrap_err().errno(), 1, "again");
+    // EBUSY on older kernels.
+    assert!([1, 16].contains(&map.freeze().unwrap_err().errno()), "again");
     assert_eq!(map.info().unwrap().name, "x.rodata");
 }
 

@@ -11,6 +11,8 @@
 
 mod common;
 
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use ebpf_linux::{
     RingMemory, TestRun, Trigger, Waiter, cpus,
 };
 use ebpf_loader::{MapKind, MapSpec, Platform, ProgramKind};
+use ebpf_perfbuf::{BackwardReader, BackwardStopped, Event as Sample, Reader};
 use ebpf_ringbuf::{Consumer, OverwriteReader, Query, Stopped, UserProducer};
 
 /// Writes the first eight bytes of its context to `ring`: `return bpf_ringbuf_output(ring, context, 8, flags)`.
@@ -94,7 +97,7 @@ fn records_are_read_where_they_stand_and_both_triggers_tell_of_them() {
     let fits = (0..1000).take_while(|value| write(&writer, *value) == 0).count();
     assert_eq!(fits, 255);
     drop(ring);
-    let drained = consumer.drain(usize::MAX, |_| std::ops::ControlFlow::Continue(()));
+    let drained = consumer.drain(usize::MAX, |_| ControlFlow::Continue(()));
     assert_eq!(
         (drained.records, drained.stopped),
         (255, Stopped::Empty),
@@ -210,16 +213,44 @@ fn perf_rings_are_per_cpu_and_their_wakeups_too() {
     assert_eq!(write(last), 0);
     common::until("the wakeup comes", || {}, || is_ready(&waiter));
 
+    // The set reads them all, whether or not they woke anybody.
+    let mut set = rings.readers().unwrap();
+    assert_eq!(rings.readers().unwrap_err().errno(), 16, "EBUSY: one reader");
+    let mut seen = vec![];
+    let drained = set.drain(usize::MAX, |cpu, event| {
+        let Sample::Sample(sample) = event else { panic!("{event:?}") };
+        seen.push((cpu, sample.to_array().unwrap()));
+        ControlFlow::Continue(())
+    });
+    let expected = online.iter().chain([&last]).map(|cpu| (*cpu, [0x44, 0x33, 0x22, 0x11]));
+    assert_eq!((seen, drained.lost), (expected.collect::<Vec<_>>(), 0));
+    assert!(set.pending().all(|(_, pending)| pending == Ok(0)));
+    drop(set);
+    assert!(rings.readers().is_ok(), "given back");
+
     let ring = rings.get(last).unwrap();
     let data = ring.pages().at(ring.data_offset()).unwrap();
     // SAFETY: 16 bytes of mapped data that the kernel has written, and will not write again before it is told that they were read.
     let record = unsafe { data.cast::<[u8; 16]>().read() };
     assert_eq!(record, [9, 0, 0, 0, 1, 0, 16, 0, 4, 0, 0, 0, 0x44, 0x33, 0x22, 0x11]);
 
+    let lost = ring.lost().unwrap();
     ring.pause().unwrap();
     assert_eq!(write(last), -28, "ENOSPC: nothing is written to a paused ring");
+    // Since Linux 6.0 the event itself knows.
+    assert_eq!(ring.lost().unwrap(), lost.map(|lost| lost + 1));
     ring.resume().unwrap();
     assert_eq!(write(last), 0);
+
+    // Who is handed the descriptor goes on reading where the one before stopped.
+    let handed_on = ring.as_fd().try_clone_to_owned().unwrap();
+    let again = PerfRing::from_event(handed_on, last, PerfOptions::new(1)).unwrap();
+    let mut reader = Reader::new(again.memory().unwrap()).unwrap();
+    let drained = reader.drain(usize::MAX, |_| ControlFlow::Continue(()));
+    assert_eq!((drained.samples, drained.lost), (1, 1));
+    let handed_on = ring.as_fd().try_clone_to_owned().unwrap();
+    let error = PerfRing::from_event(handed_on, last, PerfOptions::new(2)).unwrap_err();
+    assert_eq!((error.call(), error.errno()), ("mmap", 22), "another size");
     drop(rings);
     assert_eq!(write(last), -2, "ENOENT: taken out of the array");
 }
@@ -229,6 +260,10 @@ fn a_backward_ring_is_read_only_and_odd_sizes_are_refused() {
     let cpu = cpus::online().unwrap()[0];
     let Some(ring) = able(PerfRing::open(cpu, PerfOptions::new(2).backward())) else { return };
     assert!(!ring.pages().is_writable() && ring.cpu() == cpu);
+    let wrong = Reader::new(ring.memory().unwrap()).unwrap_err();
+    assert_eq!(wrong, ebpf_perfbuf::GeometryError::Direction(ebpf_perfbuf::Direction::Backward));
+    let mut reader = BackwardReader::new(ring.memory().unwrap()).unwrap();
+    assert_eq!(reader.read(&mut [], |_| ControlFlow::Continue(())).stopped, BackwardStopped::Complete);
     let error = PerfRing::open(cpu, PerfOptions::new(3)).unwrap_err();
     assert_eq!((error.call(), error.errno()), ("mmap", 22));
     assert!(error.to_string().contains("2^n"), "{error}");

@@ -138,8 +138,19 @@ impl Memory for Mapped<'_> {
         if offset.checked_add(bytes.len()).is_none_or(|end| end > claim.length()) {
             return;
         }
+        let position = claim.position().wrapping_add(offset);
+        let start = self.geometry.offset(position);
+        if self.geometry.direction() == Direction::Forward
+            && bytes.len() <= self.geometry.size().wrapping_sub(start)
+        {
+            // SAFETY: an offset is below the size.
+            let target = unsafe { self.data.add(start) };
+            // SAFETY: inside the data area by what was just compared; otherwise as below.
+            unsafe { target.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
+            return;
+        }
         let mut rest = bytes;
-        for (start, length) in self.parts(claim.position().wrapping_add(offset), bytes.len()) {
+        for (start, length) in self.parts(position, bytes.len()) {
             let Some((now, later)) = rest.split_at_checked(length) else { return };
             if self.geometry.direction() == Direction::Backward {
                 for (index, byte) in now.iter().enumerate() {
@@ -194,6 +205,8 @@ impl Memory for Mapped<'_> {
             // SAFETY: a hint; the instruction set has it, and the address is inside the data area besides.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
         }
+        #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
+        let _ = position;
     }
 
     #[inline(always)]

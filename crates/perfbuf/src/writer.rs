@@ -71,16 +71,13 @@ impl<M: Memory> Writer<M> {
             self.memory.fence(sites::FENCE_OVERWRITING);
         }
         if let Some(count) = placed.lost {
-            self.write_header(&mut claim, 0, Header::new(RECORD_LOST, 0, fitting(LOST_SIZE)));
+            let header = Header::new(RECORD_LOST, 0, fitting(LOST_SIZE));
+            self.memory.write(&mut claim, 0, &header.to_bytes());
             self.memory.write(&mut claim, field::LOST_ID, &Lost::new(self.id, count).body());
         }
-        self.write_header(
-            &mut claim,
-            reported,
-            Header::new(RECORD_SAMPLE, self.misc, fitting(sample_size(payload_len))),
-        );
-        let raw = u32::from(fitting(raw_size(payload_len))).to_ne_bytes();
-        self.memory.write(&mut claim, reported.wrapping_add(field::RAW_SIZE), &raw);
+        let header = Header::new(RECORD_SAMPLE, self.misc, fitting(sample_size(payload_len)));
+        let raw = u32::from(fitting(raw_size(payload_len)));
+        self.memory.write(&mut claim, reported, &first_bytes(header, raw));
         let mut offset = reported.wrapping_add(field::RAW);
         for part in parts {
             self.memory.write(&mut claim, offset, part);
@@ -133,13 +130,18 @@ impl<M: Memory> Writer<M> {
     pub fn memory(&self) -> &M {
         &self.memory
     }
+}
 
-    fn write_header(&self, claim: &mut Claim, offset: usize, header: Header) {
-        self.memory.write(claim, offset, &header.to_bytes());
-    }
+/// What a sample begins with, up to its raw data.
+#[inline(always)]
+fn first_bytes(header: Header, raw_size: u32) -> [u8; field::RAW] {
+    let [a, b, c, d, e, f, g, h] = header.to_bytes();
+    let [i, j, k, l] = raw_size.to_ne_bytes();
+    [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
 /// A size that the ledger has let pass.
+#[inline(always)]
 fn fitting(size: usize) -> u16 {
     u16::try_from(size).unwrap_or(u16::MAX)
 }

@@ -22,7 +22,8 @@ mod models {
         let seen = Arc::new(Mutex::new(BTreeSet::new()));
         let result = Arc::clone(&seen);
         loom::model(move || {
-            let file: ObjectFile<'static> = ObjectFile::open(OBJECT).unwrap();
+            // A model's threads have small stacks: no more capacity than the object needs.
+            let file: ObjectFile<'static, 4, 4> = ObjectFile::open(OBJECT).unwrap();
             let file = loom::sync::Arc::new(file);
             let chosen = file.clone();
             // Every role on a thread of its own: the creating thread has seen all initial values.

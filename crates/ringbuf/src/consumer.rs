@@ -250,6 +250,13 @@ pub enum Corrupt {
         /// Bytes up to `producer_pos`.
         available: usize,
     },
+    /// `overwrite_pos` is not a multiple of eight, or beyond `producer_pos`.
+    OverwritePosition {
+        /// Where the reader stands.
+        position: usize,
+        /// `overwrite_pos`.
+        overwrite: usize,
+    },
     /// `producer_pos` is not a multiple of eight, or more than a lap ahead.
     ProducerPosition {
         /// Where the consumer stands.
@@ -270,6 +277,9 @@ impl fmt::Display for Corrupt {
                     f,
                     "the record at position {position} (length word {word:#010x}) does not end in the {available} bytes there are"
                 )
+            }
+            Self::OverwritePosition { position, overwrite } => {
+                write!(f, "overwrite_pos {overwrite} cannot be, with the reader at {position}")
             }
             Self::ProducerPosition { position, producer } => {
                 write!(f, "producer_pos {producer} cannot be, with the consumer at {position}")

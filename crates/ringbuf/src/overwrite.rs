@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! next_record(buffer):
+//!   overwrite_pos, producer_pos
 //!   overwrite_pos ahead of position: count the gap as missed, position = overwrite_pos
 //!   position == producer_pos: nothing there;  length word busy: stop
 //!   copy the payload; acquire fence
@@ -80,11 +81,16 @@ impl<M: Racy> OverwriteReader<M> {
 
     fn attempt(&mut self, buffer: &mut [u8]) -> Result<Attempt, Stopped> {
         let overwrite = self.memory.overwrite_position().load(sites::READER_OVERWRITE);
+        let producer = self.memory.producer_position().load(sites::CONSUMER_PRODUCER);
         if is_ahead(overwrite, self.position) {
+            // The oldest record begins at a multiple of eight, and not beyond the end of the newest.
+            if !overwrite.is_multiple_of(HEADER_SIZE) || is_ahead(overwrite, producer) {
+                let position = self.position;
+                return Err(Stopped::Corrupt(Corrupt::OverwritePosition { position, overwrite }));
+            }
             self.missed = self.missed.wrapping_add(overwrite.wrapping_sub(self.position));
             self.move_to(overwrite);
         }
-        let producer = self.memory.producer_position().load(sites::CONSUMER_PRODUCER);
         let available = producer.wrapping_sub(self.position);
         if available == 0 {
             return if self.settle() { Ok(Attempt::Again) } else { Err(Stopped::Empty) };

@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use ebpf_ringbuf::memory::Memory;
 use ebpf_ringbuf::{
-    BUSY_BIT, Consumer, Copied, DISCARD_BIT, ExclusiveProducer, MAX_USER_SAMPLE, OverwriteReader, Producer,
-    Query, ReserveError, Stopped, SubmitFlags, UserConsumer, UserProducer, UserReserveError, UserRingError,
-    Watermark,
+    BUSY_BIT, Consumer, Copied, Corrupt, DISCARD_BIT, ExclusiveProducer, MAX_USER_SAMPLE, OverwriteReader,
+    Producer, Query, ReserveError, Stopped, SubmitFlags, UserConsumer, UserProducer, UserReserveError,
+    UserRingError, Watermark,
 };
 use proptest::prelude::*;
 use support::Mirrored;
@@ -104,6 +104,25 @@ proptest! {
         // A discarded record is skipped if it was still there, missed if not.
         prop_assert!(read_bytes + reader.missed() <= total && read_bytes + reader.missed() + discarded >= total);
     }
+}
+
+#[test]
+fn a_hostile_overwrite_pos_moves_nobody() {
+    let ring = Mirrored::new(PAGE, 64);
+    let mut producer = ExclusiveProducer::new(ring.overwriting_side(PAGE)).unwrap();
+    let _ = producer.reserve(8).unwrap().submit(ADAPTIVE);
+    let produced = ring.producer_position().load(Relaxed);
+    let mut reader = OverwriteReader::new(ring.overwriting_side(PAGE)).unwrap();
+    for overwrite in [65, 71, produced + 8, produced + PAGE, 64 + usize::MAX / 2 - 7] {
+        producer.memory().overwrite_position().store(overwrite, Relaxed);
+        let corrupt = Stopped::Corrupt(Corrupt::OverwritePosition { position: 64, overwrite });
+        assert_eq!(reader.next_record(&mut [0; 8]), Err(corrupt));
+        assert_eq!((ring.consumer_position().load(Relaxed), reader.missed()), (64, 0));
+    }
+    // The very end of what was produced is a place to go on from.
+    producer.memory().overwrite_position().store(produced, Relaxed);
+    assert_eq!(reader.next_record(&mut [0; 8]), Err(Stopped::Empty));
+    assert_eq!((ring.consumer_position().load(Relaxed), reader.missed()), (produced, 16));
 }
 
 #[test]

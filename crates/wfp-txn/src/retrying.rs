@@ -33,6 +33,8 @@ struct Shared<S> {
     users: usize,
     /// At which call it was lost: nobody else may start to use it.
     lost: Option<EngineError>,
+    /// No transaction of it has been committed yet. Read and written by the thread that is inside.
+    fresh: bool,
     /// A thread is opening it.
     opening: bool,
     /// The thread whose transaction is open in it.
@@ -42,7 +44,8 @@ struct Shared<S> {
 impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> Retrying<E, H, R> {
     /// One handle; nothing is opened yet.
     pub fn new(engine: E, host: H, config: Config) -> Self {
-        let shared = Shared { session: None, users: 0, lost: None, opening: false, inside: None };
+        let shared =
+            Shared { session: None, users: 0, lost: None, fresh: true, opening: false, inside: None };
         Self { engine, host, config, shared: Mutex::new(shared) }
     }
 
@@ -52,28 +55,29 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> Retrying<E, H, R> {
         &self.engine
     }
 
-    /// A copy of the handle; `None` while another thread opens the session.
-    fn enter(&self) -> Result<Option<User<'_, E, H, R>>, EngineError> {
+    /// A copy of the handle.
+    fn enter(&self) -> Result<User<'_, E, H, R>, Outside> {
         let mut shared = self.shared.lock();
         if shared.opening {
-            return Ok(None);
+            return Err(Outside::Opening);
         }
         if let Some(error) = shared.lost {
-            return Err(error);
+            return Err(Outside::Lost(error));
         }
         if let Some(session) = shared.session.clone() {
             shared.users = shared.users.saturating_add(1);
-            return Ok(Some(User { retrying: self, session, lost: None, working: false }));
+            return Ok(User { retrying: self, session, lost: None, working: false });
         }
         shared.opening = true;
         drop(shared);
         let opened = self.engine.open(self.config.session);
         let mut shared = self.shared.lock();
         shared.opening = false;
-        let session = opened.map_err(|status| EngineError::new(Call::Open, status))?;
+        let session = opened.map_err(|status| Outside::Refused(EngineError::new(Call::Open, status)))?;
         shared.session = Some(session.clone());
+        shared.fresh = true;
         shared.users = 1;
-        Ok(Some(User { retrying: self, session, lost: None, working: false }))
+        Ok(User { retrying: self, session, lost: None, working: false })
     }
 
     fn leave(&self, lost: Option<EngineError>) {
@@ -110,12 +114,14 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> Strategy for Retrying<E, H
         let mut attempts = Attempts::new(self.config.policy, &self.host);
         loop {
             let ended = match self.enter() {
-                Ok(Some(mut user)) => user.attempt(access, &mut work, thread),
-                Ok(None) => {
+                Ok(mut user) => user.attempt(access, &mut work, thread),
+                Err(Outside::Opening) => {
                     self.host.sleep(self.config.policy.first_delay);
                     continue;
                 }
-                Err(error) => sort(error),
+                // Whatever it was lost to is another thread's affair: nothing of this transaction was begun.
+                Err(Outside::Lost(error)) => Ended::Again(error, None),
+                Err(Outside::Refused(error)) => sort(error),
             };
             let (error, refused) = match ended {
                 Ended::Over(Err(Error::Failed { error, .. })) => {
@@ -131,6 +137,16 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> Strategy for Retrying<E, H
             }
         }
     }
+}
+
+/// Why there is no handle to use.
+enum Outside {
+    /// Another thread opens the session.
+    Opening,
+    /// The session was lost at that call, and those who still use it have not left yet.
+    Lost(EngineError),
+    /// The engine refused to open one.
+    Refused(EngineError),
 }
 
 enum Ended<T, X> {
@@ -171,34 +187,46 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> User<'_, E, H, R> {
             return sort(error);
         }
         self.working = true;
-        self.retrying.shared.lock().inside = Some(thread);
-        let (worked, found) = self.perform(access, work);
+        let first = self.inside(thread);
+        let (worked, found) = self.perform(access, first, work);
         self.working = false;
         self.outside();
-        match (found.ended, worked) {
-            (Some(error), _) => {
-                self.lost = Some(error);
-                Ended::Again(error, None)
-            }
-            (None, Err(refused)) => {
+        if let Some(error) = found.ended.or(found.doubtful) {
+            // What is open in the session now may be another thread's. It is closed when all have left, which undoes what is open.
+            self.lost = Some(error);
+            return match (found.ended, worked) {
+                (None, Err(refused)) => Ended::Over(Err(Error::Refused(refused))),
+                _ => Ended::Again(error, None),
+            };
+        }
+        match worked {
+            Err(refused) => {
                 self.abort();
                 match found.passing {
                     Some(error) => Ended::Again(error, Some(refused)),
                     None => Ended::Over(Err(Error::Refused(refused))),
                 }
             }
-            (None, Ok(value)) => self.commit(value),
+            Ok(value) => self.commit(value, found),
         }
     }
 
     fn perform<T, X>(
         &self,
         access: Access,
+        first: bool,
         work: &mut impl FnMut(&mut Transaction<'_, E>) -> Result<T, X>,
     ) -> (Result<T, X>, Found) {
-        let mut transaction = Transaction::joined(&self.retrying.engine, &self.session, access, false);
+        let mut transaction = Transaction::joined(&self.retrying.engine, &self.session, access, first);
         let worked = work(&mut transaction);
         (worked, transaction.found())
+    }
+
+    /// After the begin. Gives whether the session is a new one.
+    fn inside(&self, thread: u64) -> bool {
+        let mut shared = self.retrying.shared.lock();
+        shared.inside = Some(thread);
+        shared.fresh
     }
 
     /// Before the call that ends the transaction: after it, another thread's may be open.
@@ -206,7 +234,9 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> User<'_, E, H, R> {
         self.retrying.shared.lock().inside = None;
     }
 
-    fn commit<T, X>(&mut self, value: T) -> Ended<T, X> {
+    fn commit<T, X>(&mut self, value: T, found: Found) -> Ended<T, X> {
+        // Before the call, as above; if it fails, the session is given up, and the next one is new again.
+        self.retrying.shared.lock().fresh = false;
         let Err(status) = self.retrying.engine.commit(&self.session) else {
             return Ended::Over(Ok(value));
         };
@@ -214,6 +244,8 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> User<'_, E, H, R> {
         self.lost = Some(error);
         match error.class() {
             Class::Replay | Class::Reopen => Ended::Again(error, None),
+            // Committed or not, it comes to the same.
+            _ if !found.may_have_modified() => Ended::Again(error, None),
             _ => Ended::Over(Err(Error::Unknown { error })),
         }
     }

@@ -249,6 +249,36 @@ fn a_lost_answer_to_a_commit_is_unknown() {
     }
 }
 
+/// Whether a transaction that modified nothing was committed makes no difference: it is done again.
+#[test]
+fn a_lost_answer_to_a_reader_is_no_loss() {
+    let lost = Status::new(0xC002_001B);
+    let time = Time::new();
+    let model = engine(&time);
+    with_each!(&model, &time, attempts(3), |strategy| {
+        for access in [Access::ReadOnly, Access::ReadWrite] {
+            model.inject(Fault::new(Call::Commit, lost));
+            let mut looked = 0;
+            let look = || {
+                strategy.transact(access, |transaction| {
+                    looked += 1;
+                    transaction.contains(&id(1))
+                })
+            };
+            let seen: Result<bool, Error<OperationError>> = { look }();
+            assert_eq!((seen, looked), (Ok(false), 2));
+            (0..3).for_each(|_| model.inject(Fault::new(Call::Commit, lost)));
+            let never: Result<bool, Error<OperationError>> =
+                strategy.transact(access, |transaction| transaction.contains(&id(1)));
+            assert!(
+                matches!(never, Err(Error::GivenUp { attempts: 3, error, .. }) if error.status == lost),
+                "{never:?}"
+            );
+            assert_eq!(model.clear_faults(), 0);
+        }
+    });
+}
+
 /// A commit that fails for a reason which leaves open whether the transaction is still there: aborting it tells.
 #[test]
 fn a_failed_commit_is_looked_into() {
@@ -333,20 +363,29 @@ fn objects_of_a_dynamic_session_go_with_it_and_the_next_transaction_is_told() {
     let time = Time::new();
     let model = engine(&time);
     let dynamic = Config::new().with_session(SessionOptions::new().with_lifetime(Lifetime::Dynamic));
-    let strategy = Serialized::<_, _, Raw>::new(&model, &time, dynamic);
-    let keep = |key| {
-        strategy.transact(Access::ReadWrite, |transaction| {
-            let first = transaction.is_first();
-            transaction.add(&filter(key)).map(|_| first)
-        })
-    };
-    assert_eq!(keep(1), Ok(true));
-    assert_eq!(keep(2), Ok(false));
-    assert_eq!(model.objects(), [filter(1), filter(2)]);
-    model.inject(Fault::new(Call::Begin, kernel(Code::SessionAborted)));
-    assert_eq!(keep(3), Ok(true));
-    assert_eq!(model.objects(), [filter(3)]);
-    drop(strategy);
+    // `Sessions` would hand out the first of its pool each time: nobody else is here.
+    with_each!(&model, &time, dynamic, |strategy| {
+        assert!(model.objects().is_empty(), "they went with the strategy before");
+        let keep = |key| {
+            strategy.transact(Access::ReadWrite, |transaction| {
+                let first = transaction.is_first();
+                transaction.add(&filter(key)).map(|_| first)
+            })
+        };
+        // A transaction that is not committed leaves the session as new as it was.
+        let refused =
+            strategy.transact(Access::ReadWrite, |transaction| Err::<(), _>(transaction.is_first()));
+        assert_eq!(refused, Err(Error::Refused(true)));
+        assert_eq!(keep(1), Ok(true));
+        assert_eq!(keep(2), Ok(false));
+        assert_eq!(model.objects(), [filter(1), filter(2)]);
+        model.inject(Fault::new(Call::Begin, kernel(Code::SessionAborted)));
+        assert_eq!(keep(3), Ok(true));
+        assert_eq!(model.objects(), [filter(3)]);
+        model.inject(Fault::new(Call::Commit, kernel(Code::SessionAborted)));
+        assert_eq!(keep(4), Ok(true));
+        assert_eq!(model.objects(), [filter(4)]);
+    });
     assert!(model.objects().is_empty());
     // A static session's objects stay.
     add(&Serialized::<_, _, Raw>::new(&model, &time, Config::new()), 4).unwrap();

@@ -1,4 +1,4 @@
-//! One step of the ring, or of a transaction, as often as told, to have its instructions counted: `steps NAME COUNT`.
+//! One step of a ring, or of a transaction, as often as told, to have its instructions counted: `steps NAME COUNT`.
 //!
 //! What is set up is the same for every count, so the difference between two counts is that many steps.
 
@@ -15,6 +15,7 @@ mod idle;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 
+use ebpf_perfbuf::{Direction, Event, PlainRing, WakeupPolicy, Writer};
 use ebpf_ringbuf::{
     Consumer, ExclusiveProducer, FlatRing, Mapped, PageOffset, Producer, SharedMarks, SubmitFlags, marks_for,
 };
@@ -26,7 +27,7 @@ const RECORDS: usize = 1500;
 /// A step's name as it stands in the table, and what does it so many times.
 type Step = (&'static str, fn(usize));
 
-const STEPS: [Step; 21] = [
+const STEPS: [Step; 27] = [
     ("exclusive/push-64", |count| exclusive_push(count, SubmitFlags::NO_WAKEUP)),
     ("exclusive/push-64-adaptive", |count| exclusive_push(count, SubmitFlags::empty())),
     ("exclusive/reserve-submit-64", exclusive_reserve),
@@ -44,7 +45,13 @@ const STEPS: [Step; 21] = [
     ("consumer/empty", empty),
     ("consumer/drain-64", |count| drain(count, &[64])),
     ("consumer/drain-8-and-64-in-turn", |count| drain(count, &[8, 64])),
-    ("consumer/drain-mixed", |count| drain(count, &[8, 64, 16, 32, 8, 16, 16, 64, 32, 8, 64])),
+    ("consumer/drain-mixed", |count| drain(count, &MIXED)),
+    ("perf-writer/output-64", perf_output),
+    ("perf-writer/full-64", perf_full),
+    ("perf-reader/empty", perf_empty),
+    ("perf-reader/drain-64", |count| perf_drain(count, &[64])),
+    ("perf-reader/drain-8-and-64-in-turn", |count| perf_drain(count, &[8, 64])),
+    ("perf-reader/drain-mixed", |count| perf_drain(count, &MIXED)),
     ("wfp/bare-mutex", |count| {
         let mutex = parking_lot::Mutex::new(());
         (0..count).for_each(|_| idle::bare_transaction(&mutex));
@@ -58,6 +65,8 @@ const STEPS: [Step; 21] = [
         (0..count).for_each(|_| idle::transaction(&strategy));
     }),
 ];
+
+const MIXED: [usize; 11] = [8, 64, 16, 32, 8, 16, 16, 64, 32, 8, 64];
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -228,4 +237,53 @@ fn drain(count: usize, lengths: &[usize]) {
 
 fn first(payload: &[u8]) -> u64 {
     payload.first_chunk().map_or(0, |first| u64::from_ne_bytes(*first))
+}
+
+type PerfWriter = Writer<ebpf_perfbuf::Mapped<'static>>;
+type PerfReader = ebpf_perfbuf::Reader<ebpf_perfbuf::Mapped<'static>>;
+
+fn perf(size: usize) -> (PerfWriter, PerfReader) {
+    let ring = Box::leak(Box::new(PlainRing::new()));
+    let (writer, reader) = ring.split(vec![0; size / 8].leak(), size, Direction::Forward).expect("a ring");
+    let writer = Writer::new(writer, WakeupPolicy::events(100)).expect("a policy");
+    (writer, ebpf_perfbuf::Reader::new(reader).expect("a forward ring"))
+}
+
+fn perf_output(count: usize) {
+    let (mut writer, _reader) = perf(SIZE);
+    for _ in 0..count {
+        let _ = black_box(writer.output(payload(64)).expect("space"));
+    }
+}
+
+fn perf_full(count: usize) {
+    let (mut writer, _reader) = perf(4096);
+    while writer.output(payload(64)).is_ok() {}
+    for _ in 0..count {
+        assert!(black_box(writer.output(payload(64))).is_err(), "the ring is full");
+    }
+}
+
+fn perf_empty(count: usize) {
+    let (_writer, mut reader) = perf(SIZE);
+    for _ in 0..count {
+        let drained = black_box(reader.drain(usize::MAX, |_| ControlFlow::Continue(())));
+        assert_eq!(drained.records(), 0, "nothing is there");
+    }
+}
+
+fn perf_drain(count: usize, lengths: &[usize]) {
+    let (mut writer, mut reader) = perf(SIZE);
+    for length in lengths.iter().cycle().take(RECORDS) {
+        let _ = writer.output(payload(*length)).expect("space");
+    }
+    let mut sum = 0u64;
+    let drained = reader.drain(black_box(count), |event| {
+        if let Event::Sample(sample) = event {
+            sum = sum.wrapping_add(first(sample.slices().0));
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(drained.samples, count, "as many as asked for");
+    black_box(sum);
 }

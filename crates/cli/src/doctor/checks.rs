@@ -119,7 +119,7 @@ fn ring() -> Check {
 const PAGES: u32 = 1 << 16;
 
 fn unprivileged() -> Check {
-    let name = "unprivileged";
+    let name = "unprivileged use";
     let path = "/proc/sys/kernel/unprivileged_bpf_disabled";
     match sysctl(path) {
         Some(0) => yes(name, false, "unprivileged_bpf_disabled is 0: anybody may load socket filters"),

@@ -17,6 +17,7 @@ pub(super) struct Report<'c, 'w> {
 }
 
 impl<'c, 'w> Report<'c, 'w> {
+    #[cfg(target_os = "linux")]
     pub(super) fn console(&mut self) -> &mut Console<'w> {
         self.console
     }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use ebpf_linux::{Error, Linux, LinuxMap, LinuxProgram};
 use ebpf_loader::{Instruction, MapKind, MapSpec, Platform, ProgramKind, ProgramSpec};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 pub(crate) fn i(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> Instruction {
     Instruction::new(opcode, dst, src, offset, imm)
@@ -143,4 +145,26 @@ pub(crate) fn able<T>(result: Result<T, Error>) -> Option<T> {
 /// Says that this kernel does not have something: kernels differ, so this is no failure in CI either.
 pub(crate) fn lacks(what: impl Display) {
     println!("skipped: this kernel lacks it: {what}");
+}
+
+/// Runs `what` on a thread with mounts of its own, one of them new; says why not if that cannot be.
+pub(crate) fn with_mount(kind: &'static str, place: &'static str, what: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            // SAFETY: a thread's own view of mounts; nobody else holds this thread's working directory to be the process's.
+            let alone = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
+            let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+            let mounted = alone
+                .and_then(|()| mount_change("/", private))
+                .and_then(|()| mount(kind, place, kind, MountFlags::empty(), None));
+            match mounted {
+                Ok(()) => what(),
+                Err(error) => {
+                    assert!(std::env::var_os("CI").is_none(), "mount -t {kind} {kind} {place}: {error}");
+                    println!("skipped: mount -t {kind} {kind} {place}: {error}");
+                }
+            }
+        });
+        thread.join().unwrap();
+    });
 }

@@ -1,16 +1,25 @@
-//! Hosts for tests: real threads, and threads that a seed schedules.
+//! Hosts for tests, and what they are used for. The fuzz targets include this too.
 
 #![allow(dead_code, reason = "not every test binary needs every helper")]
-#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 #[cfg(loom)]
 pub(crate) mod modelled;
 pub(crate) mod scheduled;
+#[cfg(any(feature = "model", fuzzing))]
+pub(crate) mod serial;
 
-#[cfg(feature = "model")]
+#[cfg(any(feature = "model", fuzzing))]
 pub(crate) use objects::*;
 
-#[cfg(feature = "model")]
+#[cfg(any(feature = "model", fuzzing))]
 mod objects {
     use wfp_txn::model::{Key, Kind, ModelEngine, Object, ObjectId};
     use wfp_txn::{Config, Policy, Prefix};

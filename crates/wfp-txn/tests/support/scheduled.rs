@@ -21,10 +21,16 @@ pub(crate) struct Scheduled(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    chosen: Condvar,
+    /// One for each thread: only the chosen one has to wake.
+    chosen: [Condvar; MOST],
 }
 
+/// Threads of a run.
+const MOST: usize = 64;
+
 struct State {
+    /// Who runs next, the next one last; by the random number when they are used up.
+    choices: Vec<u8>,
     random: u64,
     now: Duration,
     /// The thread that runs.
@@ -48,6 +54,7 @@ enum Thread {
 impl Scheduled {
     pub(crate) fn new(seed: u64) -> Self {
         let state = State {
+            choices: Vec::new(),
             random: seed,
             now: Duration::ZERO,
             running: usize::MAX,
@@ -55,11 +62,18 @@ impl Scheduled {
             bells: Vec::new(),
             stuck: None,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), chosen: Condvar::new() }))
+        Self(Arc::new(Shared { state: Mutex::new(state), chosen: [const { Condvar::new() }; MOST] }))
+    }
+
+    /// Lets these bytes choose first.
+    pub(crate) fn choosing(self, choices: &[u8]) -> Self {
+        self.lock().choices = choices.iter().rev().copied().collect();
+        self
     }
 
     /// Runs the roles, each on a thread of its own, until all have ended. Gives what they gave, or why they are stuck.
     pub(crate) fn run<T: Send>(&self, roles: Vec<Role<'_, T>>) -> Result<Vec<T>, String> {
+        assert!(roles.len() <= MOST, "so many condition variables there are");
         self.lock().threads = vec![Thread::Ready; roles.len()];
         self.lock().choose();
         let results = std::thread::scope(|scope| {
@@ -113,14 +127,25 @@ impl Scheduled {
     }
 
     fn wait_until_chosen(&self, state: MutexGuard<'_, State>) {
-        self.0.chosen.notify_all();
         let index = INDEX.get();
-        let state =
-            self.0.chosen.wait_while(state, |state| state.running != index && state.stuck.is_none()).unwrap();
+        self.wake(&state, index);
+        let own = &self.0.chosen[index];
+        let state = own.wait_while(state, |state| state.running != index && state.stuck.is_none()).unwrap();
         let stuck = state.stuck.is_some();
         drop(state);
         if stuck && !std::thread::panicking() {
             std::panic::resume_unwind(Box::new("stuck"));
+        }
+    }
+
+    /// Wakes the chosen thread, unless it is the one that asks; all of them when they are stuck.
+    fn wake(&self, state: &State, own: usize) {
+        if state.stuck.is_some() {
+            self.0.chosen.iter().for_each(Condvar::notify_one);
+        } else if state.running != own
+            && let Some(chosen) = self.0.chosen.get(state.running)
+        {
+            chosen.notify_one();
         }
     }
 
@@ -137,7 +162,7 @@ impl Drop for End<'_> {
         let mut state = self.0.lock();
         state.threads[INDEX.get()] = Thread::Ended;
         state.choose();
-        self.0.0.chosen.notify_all();
+        self.0.wake(&state, usize::MAX);
         drop(state);
         INDEX.set(usize::MAX);
     }
@@ -180,7 +205,8 @@ impl State {
             self.now = next.max(self.now);
             ready = self.ready();
         }
-        let chosen = ready[usize::try_from(self.random() % ready.len() as u64).unwrap()];
+        let choice = self.choices.pop().map_or_else(|| self.random(), u64::from);
+        let chosen = ready[usize::try_from(choice % ready.len() as u64).unwrap()];
         self.threads[chosen] = Thread::Ready;
         self.running = chosen;
     }
