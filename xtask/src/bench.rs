@@ -111,7 +111,7 @@ fn all(quick: bool) -> Result<Outcome, Failure> {
     let directory = root().join("target/figures");
     fs::create_dir_all(&directory).map_err(|error| Failure(format!("{}: {error}", directory.display())))?;
     let mut parts = Vec::new();
-    for name in ["ring", "perf", "open", "load", "wfp"] {
+    for name in ["ring", "perf", "open", "load", "wfp", "vm"] {
         let file = directory.join(name).with_extension("json");
         // What an earlier run found is not to be taken for this one's.
         let _ = fs::remove_file(&file);

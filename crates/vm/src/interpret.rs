@@ -524,12 +524,13 @@ fn tail_call(
     if reservations != 0 {
         return Err(FaultKind::ReservationLeak { reservations });
     }
-    // In Linux's order: the index, the count, the entry.
+    // In the order of Linux's compilers: the index, the count, the entry. What does not go on does not count.
     if low(slot) >= array.map.max_entries() || state.tail_calls >= MAX_TAIL_CALLS {
         return Ok(Err(EINVAL));
     }
+    let Some(program) = array.map.program(low(slot)) else { return Ok(Err(ENOENT)) };
     state.tail_calls = state.tail_calls.wrapping_add(1);
-    Ok(array.map.program(low(slot)).ok_or(ENOENT))
+    Ok(Ok(program))
 }
 
 /// A helper that calls back while it works.
