@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::step::{Failure, Outcome, Step, exists, in_ci, needs};
-use crate::{bench, fuzz, kernel, mutants, packages, programs, test, windows};
+use crate::{bench, embed, fuzz, kernel, mutants, packages, programs, test, windows};
 
 /// A stage of `cargo xtask ci`, in the order in which they run: cheap ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,6 +22,7 @@ pub(crate) enum Stage {
     Kernel,
     Instructions,
     Windows,
+    Embed,
     Mutants,
     Fuzz,
 }
@@ -30,7 +31,7 @@ pub(crate) enum Stage {
 pub(crate) fn run(skip: &[Stage], only: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
     needs(
         "ci",
-        "rustfmt, clippy, codespell, cargo-deny, cargo-hack, the oldest Rust, clang, valgrind, the headers of libelf and zlib, mingw-w64 and wine, nightly with cargo-fuzz",
+        "rustfmt, clippy, codespell, cargo-deny, cargo-hack, the oldest Rust, clang, valgrind, the headers of libelf and zlib, mingw-w64 and wine, nightly with rust-src and cargo-fuzz, a kernel's headers, QEMU",
     );
     let mut left_out = Vec::new();
     for stage in Stage::value_variants() {
@@ -55,6 +56,7 @@ pub(crate) fn run(skip: &[Stage], only: &[Stage], seconds: u32) -> Result<Outcom
             Stage::Kernel => kernel::run(None),
             Stage::Instructions => bench::instructions(false),
             Stage::Windows => windows::run(),
+            Stage::Embed => embed::all(),
             Stage::Mutants => mutants::run(None),
             Stage::Fuzz => fuzz::run(None, seconds),
         }?

@@ -7,6 +7,7 @@
 
 mod bench;
 mod ci;
+mod embed;
 mod figures;
 mod fuzz;
 mod kernel;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Bench { figures, write, quick } => bench::run(figures.as_ref(), write, quick),
         Verb::Ci { skip, only, seconds } => ci::run(&skip, &only, seconds),
+        Verb::Embed { host } => embed::run(&host),
         Verb::Fuzz { target, seconds, keep } => match (target.as_deref(), &*keep) {
             (Some(target), [file, name]) => fuzz::keep(target, file, name),
             (target, _) => fuzz::run(target, seconds),
@@ -83,6 +85,11 @@ enum Verb {
         /// Seconds for each fuzz target
         #[arg(long, default_value_t = 20)]
         seconds: u32,
+    },
+    /// The blocks inside other people's code: a Linux module, bare metal, a Windows driver
+    Embed {
+        #[command(subcommand)]
+        host: embed::Host,
     },
     /// Fuzz one target, or all of them in turn (needs nightly and cargo-fuzz)
     Fuzz {

@@ -90,6 +90,21 @@ impl Step {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Prints the command, runs it, and returns what it printed, errors included.
+    pub(crate) fn all_output(mut self) -> Result<String, Failure> {
+        println!("$ {}", self.line());
+        let start = Instant::now();
+        let output = self.command.output().map_err(|error| self.failed(&error.to_string()))?;
+        println!("  ({:.1} s)", start.elapsed().as_secs_f64());
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        if output.status.success() {
+            Ok(text)
+        } else {
+            Err(self.failed(&format!("{}\n{text}", output.status)))
+        }
+    }
+
     fn line(&self) -> String {
         let variables = self.variables.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
         let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());

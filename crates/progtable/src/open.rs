@@ -330,9 +330,13 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
 
 /// Puts programs at the same place (all but one are aliases), which are in the order of their symbols, in the reverse
 /// of it: that is what libbpf's sorting makes of them.
-fn reverse_aliases(programs: &mut [Program<'_>]) {
-    for run in programs.chunk_by_mut(|one, next| one.place() == next.place()) {
+fn reverse_aliases(mut programs: &mut [Program<'_>]) {
+    // Not `chunk_by_mut`: the compiler cannot see that what it splits off is within bounds, and keeps a panic.
+    while let Some(place) = programs.first().map(Program::place) {
+        let others = programs.iter().take_while(|program| program.place() == place).count();
+        let Some((run, rest)) = programs.split_at_mut_checked(others) else { return };
         run.reverse();
+        programs = rest;
     }
 }
 

@@ -12,7 +12,8 @@ pub(crate) fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K + Co
     }
     let mut width = 1_usize;
     while width < items.len() {
-        let merged = width.saturating_mul(2);
+        // Never 0, which the compiler cannot know: chunks of no items are a panic.
+        let merged = width.saturating_mul(2).max(1);
         for pair in items.chunks_mut(merged) {
             merge(pair, width, key);
         }

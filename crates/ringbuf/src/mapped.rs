@@ -195,6 +195,8 @@ impl Memory for Mapped<'_> {
             // SAFETY: a hint; the instruction set has it, and the address is inside the data area besides.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
         }
+        #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
+        let _ = position;
     }
 
     #[inline(always)]

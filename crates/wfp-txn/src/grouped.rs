@@ -18,8 +18,8 @@
 //!    member, and all of them do their work again, in a new transaction.
 //! 2. *A member's work fails without having modified anything*: nothing is to be undone. The failure may rest on what other members did,
 //!    which is not committed yet: the member waits to be told like the others, and works again if they do.
-//! 3. *A member's work fails after it has modified something*, or with a status that nobody knows: a transaction cannot be undone in part, so it is aborted. If the member was
-//!    the first one, that is all. Otherwise the members before it work again and commit without it; it then begins the next transaction, and if it fails again,
+//! 3. *A member's work fails after it has modified something*, or with a status that nobody knows: a transaction cannot be undone in part,
+//!    so it is aborted. If the member was the first one, that is all. Otherwise the members before it work again and commit without it; it then begins the next transaction, and if it fails again,
 //!    it fails alone.
 //! 4. *The engine refuses the commit for good*: the members work again, each in a transaction of its own, so that only those fail that have to.
 //! 5. *A member panics*: as in 3, except that it is passed over when the line comes to it again.
