@@ -64,11 +64,14 @@ pub enum VoidReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairGate {
     seed: u64,
-    random: u64,
+    /// Samples of fewer ticks are short.
+    shortest: u64,
     /// `u64::MAX` is no bound.
     ticks_left: u64,
     tolerated_ppm: u32,
     forbidden_ppm: u32,
+    /// Pairs and voided ones: each has a coin of its own.
+    tossed: u32,
     max_pairs: u16,
     pairs: u16,
     slower: u16,
@@ -117,13 +120,14 @@ impl PairGate {
         let (look_pairs, alarm_wins, pass_wins) = look(0, policy.false_alarm, policy.false_pass);
         Ok(Self {
             seed,
-            random: scrambled(seed),
+            shortest: policy.shortest_sample(),
             ticks_left: match policy.budget_ticks {
                 Some(ticks) => ticks.get(),
                 None => u64::MAX,
             },
             tolerated_ppm: policy.tolerated_ppm,
             forbidden_ppm: policy.forbidden_ppm,
+            tossed: 0,
             max_pairs: policy.max_pairs,
             pairs: 0,
             slower: 0,
@@ -148,11 +152,7 @@ impl PairGate {
     #[inline]
     #[must_use]
     pub const fn turn(&self) -> Turn {
-        if self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 63 == 0 {
-            Turn::BaselineFirst
-        } else {
-            Turn::CandidateFirst
-        }
+        if coin(self.seed, self.tossed) { Turn::BaselineFirst } else { Turn::CandidateFirst }
     }
 
     /// Takes a pair: ticks of the baseline, ticks of the candidate. After the answer nothing changes any more.
@@ -161,7 +161,7 @@ impl PairGate {
         if !matches!(self.state, State::Open) {
             return Step::Done(self.verdict());
         }
-        self.toss();
+        self.tossed = self.tossed.wrapping_add(1);
         self.pairs = self.pairs.saturating_add(1);
         let is_slower = exceeds(candidate, baseline, self.tolerated_ppm);
         self.slower = self.slower.saturating_add(is_slower as u16);
@@ -191,7 +191,7 @@ impl PairGate {
         // All count alike; what they are called is for whoever reads the code that voids.
         let _: VoidReason = reason;
         if matches!(self.state, State::Open) {
-            self.toss();
+            self.tossed = self.tossed.wrapping_add(1);
             self.voided = self.voided.saturating_add(1);
             let all = (self.pairs as u32).wrapping_add(self.voided as u32);
             let limit = all.wrapping_mul(self.max_void_percent as u32);
@@ -256,18 +256,9 @@ impl PairGate {
         if self.is_over() { Step::Done(self.verdict()) } else { Step::More }
     }
 
-    /// Xorshift: its state is never 0.
-    const fn toss(&mut self) {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-    }
-
     /// One tick would be more than an eighth of the space between the margins.
     const fn is_short(&self, baseline: u64, candidate: u64) -> bool {
-        let shorter = if baseline < candidate { baseline } else { candidate };
-        let zone = self.forbidden_ppm.wrapping_sub(self.tolerated_ppm);
-        shorter.saturating_mul(zone as u64) < 8 * PPM
+        (if baseline < candidate { baseline } else { candidate }) < self.shortest
     }
 
     const fn look(&mut self) {
@@ -352,11 +343,10 @@ const fn clipped(value: u64) -> u32 {
     value as u32
 }
 
-/// A seed, any seed, as a state: never 0.
-const fn scrambled(seed: u64) -> u64 {
-    let mut state = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+/// The coin of one pair: a bit of SplitMix64, which depends on the seed and the number alone.
+const fn coin(seed: u64, number: u32) -> bool {
+    let mut state = seed.wrapping_add((number as u64).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     state = (state ^ (state >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    state ^= state >> 31;
-    if state == 0 { 1 } else { state }
+    (state ^ (state >> 31)) >> 63 == 0
 }
