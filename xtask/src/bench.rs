@@ -1,9 +1,12 @@
 //! The project's goals in figures.
 
+use std::fs;
+
 use clap::Subcommand;
 
+use crate::figures::{self, Part};
 use crate::kernel;
-use crate::step::{Failure, Outcome, Step, exists, in_ci, needs};
+use crate::step::{Failure, Outcome, Step, exists, in_ci, needs, root};
 
 /// What `cargo xtask bench` measures.
 #[derive(Subcommand)]
@@ -69,7 +72,14 @@ pub(crate) enum Figures {
 }
 
 /// `cargo xtask bench`.
-pub(crate) fn run(figures: &Figures) -> Result<Outcome, Failure> {
+pub(crate) fn run(figures: Option<&Figures>, write: bool, quick: bool) -> Result<Outcome, Failure> {
+    let Some(figures) = figures else {
+        return if write {
+            all(quick)
+        } else {
+            Err(Failure("which figures? `cargo xtask bench --help`, or --write for all".to_owned()))
+        };
+    };
     match figures {
         Figures::Instructions { write } => instructions(*write),
         Figures::Open { filter, quick, json } => open(filter.as_deref(), *quick, json.as_deref()),
@@ -78,6 +88,29 @@ pub(crate) fn run(figures: &Figures) -> Result<Outcome, Failure> {
         Figures::Ring { filter, quick, json } => ring(filter.as_deref(), *quick, json.as_deref()),
         Figures::Wfp { quick, json } => wfp(*quick, json.as_deref()),
     }
+}
+
+/// `cargo xtask bench --write`: all figures of speed, into README.md. What was missed is said there, and is no failure here.
+fn all(quick: bool) -> Result<Outcome, Failure> {
+    needs("bench --write", "what all the others need, and a machine that nobody else uses, for some minutes");
+    let features = peers("the kernel's rings and loaders")?;
+    Step::cargo(&["build", "--profile", "bench", "-p", "ebpf-bench", "--bins"]).arguments(features).run()?;
+    let directory = root().join("target/figures");
+    fs::create_dir_all(&directory).map_err(|error| Failure(format!("{}: {error}", directory.display())))?;
+    let mut parts = Vec::new();
+    for name in ["ring", "perf", "open", "load", "wfp"] {
+        let file = directory.join(name).with_extension("json");
+        // What an earlier run found is not to be taken for this one's.
+        let _ = fs::remove_file(&file);
+        let ran = figures(name, features, None, quick, Some(&file.to_string_lossy()));
+        let text = fs::read_to_string(&file);
+        match (ran, text.map(|text| serde_json::from_str(&text))) {
+            (_, Ok(Ok(json))) => parts.push(Part { name, json }),
+            (Err(failure), _) => return Err(failure),
+            (Ok(_), _) => return Err(Failure(format!("{}: no figures", file.display()))),
+        }
+    }
+    figures::write(&parts, if quick { "a few turns (a quick run)" } else { "some dozen turns" })
 }
 
 /// `cargo xtask bench instructions`: the part that does not depend on how busy the machine is.

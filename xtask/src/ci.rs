@@ -2,15 +2,21 @@
 
 use clap::ValueEnum;
 
-use crate::step::{Failure, Outcome, Step, in_ci, needs};
-use crate::{bench, embed, fuzz, kernel, mutants, programs, test, windows};
+use crate::step::{Failure, Outcome, Step, exists, in_ci, needs};
+use crate::{bench, embed, fuzz, kernel, mutants, packages, programs, test, windows};
 
 /// A stage of `cargo xtask ci`, in the order in which they run: cheap ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Stage {
     Fmt,
+    Spelling,
+    Deny,
     Clippy,
     Docs,
+    Msrv,
+    Powerset,
+    Packages,
+    Api,
     Test,
     Programs,
     Kernel,
@@ -22,23 +28,29 @@ pub(crate) enum Stage {
 }
 
 /// `cargo xtask ci`.
-pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
+pub(crate) fn run(skip: &[Stage], only: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
     needs(
         "ci",
-        "rustfmt, clippy, clang, valgrind, the headers of libelf and zlib, mingw-w64 and wine, nightly with rust-src and cargo-fuzz, a kernel's headers, QEMU",
+        "rustfmt, clippy, codespell, cargo-deny, cargo-hack, the oldest Rust, clang, valgrind, the headers of libelf and zlib, mingw-w64 and wine, nightly with rust-src and cargo-fuzz, a kernel's headers, QEMU",
     );
     let mut left_out = Vec::new();
     for stage in Stage::value_variants() {
         let name = format!("{stage:?}").to_lowercase();
-        if skip.contains(stage) {
+        if skip.contains(stage) || !(only.is_empty() || only.contains(stage)) {
             left_out.push(name);
             continue;
         }
         println!("\n== {name}");
         match stage {
             Stage::Fmt => fmt(),
+            Stage::Spelling => spelling(),
+            Stage::Deny => deny(),
             Stage::Clippy => clippy(),
             Stage::Docs => docs(),
+            Stage::Msrv => packages::msrv(),
+            Stage::Powerset => packages::powerset(),
+            Stage::Packages => packages::run(),
+            Stage::Api => packages::api(),
             Stage::Test => test::run(),
             Stage::Programs => programs::run(false),
             Stage::Kernel => kernel::run(None),
@@ -58,6 +70,27 @@ pub(crate) fn run(skip: &[Stage], seconds: u32) -> Result<Outcome, Failure> {
 fn fmt() -> Result<Outcome, Failure> {
     Step::cargo(&["fmt", "--all", "--check"]).or("cargo fmt --all").run()?;
     Ok(Outcome::Shown("the sources are formatted".to_owned()))
+}
+
+fn spelling() -> Result<Outcome, Failure> {
+    if !exists("codespell", &["--version"]) {
+        return Ok(Outcome::Skipped("apt-get install codespell".to_owned()));
+    }
+    Step::new("codespell", &[]).or("a word that is right goes into .codespellrc").run()?;
+    Ok(Outcome::Shown("no word that is known to be misspelt".to_owned()))
+}
+
+fn deny() -> Result<Outcome, Failure> {
+    if !exists("cargo", &["deny", "--version"]) {
+        return Ok(Outcome::Skipped("cargo install cargo-deny --locked".to_owned()));
+    }
+    // What was fetched for the build is enough.
+    Step::cargo(&["deny", "--offline", "--all-features", "check", "bans", "licenses", "sources"])
+        .or("deny.toml says what dependencies may be, and why")
+        .run()?;
+    Ok(Outcome::Shown(
+        "dependencies have the licences, versions and sources that deny.toml allows".to_owned(),
+    ))
 }
 
 fn clippy() -> Result<Outcome, Failure> {

@@ -8,10 +8,13 @@
 mod bench;
 mod ci;
 mod embed;
+mod figures;
 mod fuzz;
 mod kernel;
 mod mutants;
+mod packages;
 mod programs;
+mod readme;
 mod step;
 mod test;
 mod windows;
@@ -25,14 +28,18 @@ use step::Outcome;
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
-        Verb::Bench { figures } => bench::run(&figures),
-        Verb::Ci { skip, seconds } => ci::run(&skip, seconds),
+        Verb::Bench { figures, write, quick } => bench::run(figures.as_ref(), write, quick),
+        Verb::Ci { skip, only, seconds } => ci::run(&skip, &only, seconds),
         Verb::Embed { host } => embed::run(&host),
-        Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Verb::Fuzz { target, seconds, keep } => match (target.as_deref(), &*keep) {
+            (Some(target), [file, name]) => fuzz::keep(target, file, name),
+            (target, _) => fuzz::run(target, seconds),
+        },
         Verb::Kernel { soak, ring, perf } => kernel::run(soak.then_some([ring, perf])),
         Verb::Loom { package, preemptions } => test::loom(package.as_deref(), preemptions),
         Verb::Mutants { package } => mutants::run(package.as_deref()),
         Verb::Programs { write } => programs::run(write),
+        Verb::Readmes => readme::write(),
         Verb::Test => test::run(),
         Verb::Windows => windows::run(),
     };
@@ -56,15 +63,25 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// The goals in figures: speed beside the peers, instructions per step
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
         #[command(subcommand)]
-        figures: bench::Figures,
+        figures: Option<bench::Figures>,
+        /// Take all figures of speed and write them into README.md
+        #[arg(long)]
+        write: bool,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long, requires = "write")]
+        quick: bool,
     },
-    /// Everything that must hold before a change is taken: fmt, clippy, docs, test, programs, kernel, windows, embed, mutants, fuzz
+    /// Everything that must hold before a change is taken, stage by stage
     Ci {
         /// Stages to leave out (because they have just been run)
         #[arg(long, value_name = "STAGE", num_args = 1.., value_delimiter = ',')]
         skip: Vec<Stage>,
+        /// These stages and no others
+        #[arg(long, value_name = "STAGE", num_args = 1.., value_delimiter = ',', conflicts_with = "skip")]
+        only: Vec<Stage>,
         /// Seconds for each fuzz target
         #[arg(long, default_value_t = 20)]
         seconds: u32,
@@ -78,9 +95,12 @@ enum Verb {
     Fuzz {
         /// Name of a target in fuzz/fuzz_targets
         target: Option<String>,
-        /// Seconds for each target
+        /// Seconds for each target; with 0 the committed seeds are run, and nothing else
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// Make a crash that was found a seed of that name, which every later run begins with
+        #[arg(long, num_args = 2, value_names = ["FILE", "NAME"], requires = "target", conflicts_with = "seconds")]
+        keep: Vec<String>,
     },
     /// Run the platform on the kernel, compare our answers with libbpf's (needs root, the headers of libelf and zlib)
     Kernel {
@@ -113,6 +133,8 @@ enum Verb {
         #[arg(long)]
         write: bool,
     },
+    /// Rewrite the packages' front pages from what their documentation begins with
+    Readmes,
     /// Everything that needs nothing but cargo: unit, integration and doc tests, bounded concurrency models
     Test,
     /// The Windows parts, without Windows: the compiler for its target, and one executable under Wine

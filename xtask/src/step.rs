@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -61,6 +62,21 @@ impl Step {
         let status = self.command.status().map_err(|error| self.failed(&error.to_string()))?;
         println!("  ({:.1} s)", start.elapsed().as_secs_f64());
         if status.success() { Ok(()) } else { Err(self.failed(&status.to_string())) }
+    }
+
+    /// Prints the command and runs it; each line of its standard error goes to `line` as it comes. Failing is for the caller to judge.
+    pub(crate) fn watch(mut self, mut line: impl FnMut(&str)) -> Result<bool, Failure> {
+        println!("$ {}", self.line());
+        let mut child =
+            self.command.stderr(Stdio::piped()).spawn().map_err(|error| self.failed(&error.to_string()))?;
+        if let Some(stderr) = child.stderr.take() {
+            // Not always text: what a crash prints may hold parts of the input.
+            for bytes in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                line(&String::from_utf8_lossy(&bytes));
+            }
+        }
+        let status = child.wait().map_err(|error| self.failed(&error.to_string()))?;
+        Ok(status.success())
     }
 
     /// Runs it and returns what it printed; nothing is shown.

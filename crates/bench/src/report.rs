@@ -98,8 +98,9 @@ impl Report {
         use serde_json::{Value, json};
         let goal = |goal: &Goal| json!({ "what": goal.what, "reached": goal.reached, "wanted": goal.wanted, "at_most": goal.is_limit, "met": goal.is_reached(), "possible": goal.possible });
         let row = |(name, figures): &(String, Vec<(&'static str, f64)>)| {
-            let figures = figures.iter().map(|(name, figure)| ((*name).to_owned(), json!(figure)));
-            json!({ "row": name, "figures": Value::Object(figures.collect()) })
+            // A list, because the order says which ones go together.
+            let figures = figures.iter().map(|(name, figure)| json!([name, figure]));
+            json!({ "row": name, "figures": figures.collect::<Vec<Value>>() })
         };
         let table = |table: &Table| json!({ "title": table.title, "rows": table.rows.iter().map(row).collect::<Vec<_>>() });
         json!({

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 all well, 1 something failed, 2 wrong usage (also: a program name that the object does not have)."
+    after_help = "Exit status: 0 all well, 1 something failed, 2 wrong usage (also: a program name that the object does not have); `gate` also: 3 too noisy, 4 unfit."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -25,6 +25,9 @@ pub(crate) enum Verb {
     Ring(Ring),
     /// Load an object, run its programs, print every record that comes out of its rings
     Run(Run),
+    /// Judge whether something got slower, with evidence on both sides: exit status 0 pass, 1 regressed, 3 too noisy, 4 unfit
+    #[command(subcommand)]
+    Gate(Gate),
     /// Transactions of the Windows Filtering Platform, on a model of its engine
     #[command(subcommand)]
     Wfp(Wfp),
@@ -172,6 +175,202 @@ impl WfpStrategy {
             Self::Retry => "retry",
         }
     }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Gate {
+    /// Say what clock, CPU and memory are worth for measuring
+    SelfTest(GateSelfTest),
+    /// Run two commands in turn, pinned, until there is an answer
+    Run(GateRun),
+    /// Judge two stored series that were measured in turns
+    Compare(GateCompare),
+    /// Judge the newest runs of a series against the window before them
+    History(GateHistory),
+    /// Measure this project's own path: opening and loading an object on the embedded machine and, where allowed, on the kernel
+    Load(GateLoad),
+}
+
+impl Gate {
+    pub(crate) const fn json(&self) -> bool {
+        match self {
+            Self::SelfTest(arguments) => arguments.json,
+            Self::Run(arguments) => arguments.json,
+            Self::Compare(arguments) => arguments.json,
+            Self::History(arguments) => arguments.json,
+            Self::Load(arguments) => arguments.json,
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct GateSelfTest {
+    /// CPU to measure on; the last one this process may use, if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu: Option<u32>,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What pairs are judged by.
+#[derive(Args)]
+pub(crate) struct GatePolicy {
+    /// Slowdown that is none, in percent
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
+    pub(crate) tolerated: u32,
+    /// Slowdown that must not pass, in percent
+    #[arg(long, value_name = "PERCENT", default_value = "3", value_parser = percent)]
+    pub(crate) forbidden: u32,
+    /// How often the answer may be wrong, on either side
+    #[arg(long, value_enum, default_value_t = GateRisk::Thousandth)]
+    pub(crate) risk: GateRisk,
+    /// Pairs after which it is too noisy
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) max_pairs: u16,
+    /// What the order of the sides comes from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// How often an answer may be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GateRisk {
+    /// Once in a hundred
+    #[value(name = "1e-2")]
+    Hundredth,
+    /// Once in a thousand
+    #[value(name = "1e-3")]
+    Thousandth,
+    /// Once in ten thousand
+    #[value(name = "1e-4")]
+    TenThousandth,
+}
+
+#[derive(Args)]
+pub(crate) struct GateRun {
+    /// The command as it was
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) baseline: String,
+    /// The command as it is now
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) candidate: String,
+    /// The commands stay: for each line they read they do their work once and answer with the time it took, in nanoseconds, on a line
+    #[arg(long)]
+    pub(crate) turns: bool,
+    /// What to call it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Runs of each side that do not count
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) warm_up: u16,
+    /// Do not judge the baseline against itself first
+    #[arg(long)]
+    pub(crate) no_preflight: bool,
+    /// CPU to run on; the last one this process may use, if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu: Option<u32>,
+    /// Run on any CPU
+    #[arg(long, conflicts_with = "cpu")]
+    pub(crate) no_pin: bool,
+    /// Write both series to PREFIX.baseline.json and PREFIX.candidate.json
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) save: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) policy: GatePolicy,
+    /// Draw pairs, margins, boundaries and verdict
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct GateCompare {
+    /// Series of the baseline: JSON, an object with `values` or the values alone
+    #[arg(value_name = "A.json")]
+    pub(crate) baseline: PathBuf,
+    /// Series of the candidate
+    #[arg(value_name = "B.json")]
+    pub(crate) candidate: PathBuf,
+    /// They were measured in turns, the n-th values of both side by side and in random order, although the files do not say so
+    #[arg(long)]
+    pub(crate) paired: bool,
+    /// Rates, not times
+    #[arg(long)]
+    pub(crate) higher_is_better: bool,
+    #[command(flatten)]
+    pub(crate) policy: GatePolicy,
+    /// Draw pairs, margins, boundaries and verdict
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct GateHistory {
+    /// Runs, the newest one last: CSV, `time,value`
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Rates, not times
+    #[arg(long)]
+    pub(crate) higher_is_better: bool,
+    /// Slowdown that is none, in percent; grows with the spread of the window up to half of what is forbidden
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
+    pub(crate) tolerated: u32,
+    /// Slowdown that must not pass, in percent
+    #[arg(long, value_name = "PERCENT", default_value = "10", value_parser = percent)]
+    pub(crate) forbidden: u32,
+    /// How many of the newest runs have to agree
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) newest: u8,
+    /// Leave out what was before the run of this time: a change was seen and taken
+    #[arg(long, value_name = "TIME")]
+    pub(crate) accept: Option<String>,
+    /// Draw the runs, the window, thresholds and verdict
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct GateLoad {
+    /// Object file; one that is built in, if none is given
+    #[arg(value_name = "OBJECT")]
+    pub(crate) object: Option<PathBuf>,
+    /// Object file to compare it with; itself, if none is given, which says how well this machine measures
+    #[arg(long, value_name = "OBJECT")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// CPU to run on; the last one this process may use, if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu: Option<u32>,
+    #[command(flatten)]
+    pub(crate) policy: GatePolicy,
+    /// Draw pairs, margins, boundaries and verdict of the last platform
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Percent as millionths.
+fn percent(text: &str) -> Result<u32, String> {
+    let value: f64 = text.trim_end_matches('%').trim().parse().map_err(|error| format!("{error}"))?;
+    if !(0.0..=400_000.0).contains(&value) {
+        return Err("between 0 and 400000 percent".to_owned());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the range just looked at"
+    )]
+    Ok((value * 1e4).round() as u32)
 }
 
 #[cfg(test)]

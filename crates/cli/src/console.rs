@@ -119,6 +119,10 @@ pub enum Status {
     Failed,
     /// Wrong usage: exit status 2.
     Usage,
+    /// A gate has shown neither: exit status 3.
+    TooNoisy,
+    /// A gate could not measure: exit status 4.
+    Unfit,
 }
 
 impl From<Status> for ExitCode {
@@ -127,6 +131,8 @@ impl From<Status> for ExitCode {
             Status::Done => 0,
             Status::Failed => 1,
             Status::Usage => 2,
+            Status::TooNoisy => 3,
+            Status::Unfit => 4,
         })
     }
 }

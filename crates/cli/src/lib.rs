@@ -5,6 +5,8 @@
 //! $ ebpf-blocks run OBJECT [--platform vm|linux] [--only NAME…] [--skip NAME…] [--repeat N]
 //! $ ebpf-blocks ring MAP [--read] [--limit N] [--wait SECONDS]
 //! $ ebpf-blocks doctor
+//! $ ebpf-blocks gate run --baseline COMMAND --candidate COMMAND [--plot FILE.svg]
+//! $ ebpf-blocks gate history FILE | compare A.json B.json | load [OBJECT] | self-test
 //! $ ebpf-blocks wfp stress [--strategy NAME] [--threads N] [--seconds S] [--restart]
 //! ```
 //!
@@ -15,8 +17,10 @@
 //! | exit status | meaning |
 //! |---|---|
 //! | 0 | all well; also when the reader of the output went away early (`… \| head`) |
-//! | 1 | something failed: a file that is no object, a program that cannot be loaded or that faults, a stress run that is not clean; `doctor`: programs cannot be loaded and run on this kernel |
+//! | 1 | something failed: a file that is no object, a program that cannot be loaded or that faults, a stress run that is not clean; `gate`: regressed; `doctor`: programs cannot be loaded and run on this kernel |
 //! | 2 | wrong usage: unknown options, or a program's name that the object does not have, a platform that this system is not |
+//! | 3 | `gate`: too noisy, neither a pass nor a regression is shown |
+//! | 4 | `gate`: unfit, nothing that was measured counts |
 //!
 //! # Not an API
 //!
@@ -28,6 +32,7 @@ mod bytes;
 mod console;
 mod cost;
 mod doctor;
+mod gate;
 mod inspect;
 mod progress;
 mod ring;
@@ -60,6 +65,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let json = match &arguments.verb {
         Verb::Doctor(doctor) => doctor.json,
+        Verb::Gate(gate) => gate.json(),
         Verb::Inspect(inspect) => inspect.json,
         Verb::Ring(ring) => ring.json,
         Verb::Run(run) => run.json,
@@ -69,6 +75,7 @@ pub fn main() -> ExitCode {
     let mut console = Console::of_process(stdout, json);
     let result = match &arguments.verb {
         Verb::Doctor(_) => doctor::doctor(&mut console),
+        Verb::Gate(gate) => gate::gate(gate, &mut console),
         Verb::Inspect(inspect) => inspect::inspect(inspect, &mut console),
         Verb::Ring(ring) => ring::ring(ring, &mut console),
         Verb::Run(run) => run::run(run, &mut console),

@@ -12,14 +12,19 @@
 //! Where records look alike, the loop guesses that the next one's first twelve bytes equal this one's (or those of the one before): a comparison takes the
 //! place of a chain of loads each of which waits for the one before. See `Guess` for when it does. Where they do not, memory is fetched ahead blindly.
 
-use core::fmt;
+mod drained;
+mod guess;
+
 use core::ops::ControlFlow;
 
+use self::guess::{First, Guess, LOOKS};
 use crate::event::{Event, Other, Sample};
 use crate::geometry::{Direction, GeometryError};
 use crate::memory::{Extent, Memory, Position};
 use crate::order::sites;
 use crate::record::{HEADER_SIZE, Header, LOST_SIZE, Lost, RECORD_LOST, RECORD_SAMPLE, field};
+
+pub use self::drained::{Corrupt, Drained, Stopped};
 
 /// Reads one ring that is written forward.
 #[derive(Debug)]
@@ -413,204 +418,3 @@ enum Followed {
     /// A record was another one.
     Wrong,
 }
-
-/// The first twelve bytes of a sample.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct First {
-    word: u64,
-    raw: u32,
-}
-
-impl First {
-    /// 1 if it is the same, else 0.
-    #[inline(always)]
-    fn is_like(self, other: Self) -> u32 {
-        let differs = (self.word ^ other.word) | u64::from(self.raw ^ other.raw);
-        u32::from(differs == 0)
-    }
-}
-
-/// What the next records are expected to begin with, and whether expecting it pays.
-///
-/// A wrong guess costs a mispredicted branch, a right one saves most of a step; so a guess needs a run of equal records first (or of two kinds in turn), and after a
-/// short run the next guess waits for longer.
-#[derive(Default)]
-struct Guess {
-    /// The last sample, and the one before it.
-    last: [First; 2],
-    /// How many in a row began as the one before.
-    same: u32,
-    /// How many in a row began as the one two before.
-    alternating: u32,
-    /// Samples not to look at now.
-    pause: usize,
-    /// How many that will be when looking leads to nothing again.
-    penalty: usize,
-}
-
-/// How many in a row it takes to guess.
-const ENOUGH: u32 = 4;
-/// How many samples to look at before it is given up for a while.
-const LOOKS: usize = 32;
-/// The shortest and the longest such while: among records of random sizes looking, and a wrong guess, costs next to nothing then.
-const LEAST: usize = 16;
-const MOST: usize = 1024;
-/// A run that pays for the wrong guess at its end.
-const LONG: usize = 16;
-
-impl Guess {
-    #[inline(always)]
-    fn note(&mut self, first: First) {
-        // Without a branch: among records of random sizes it would be mispredicted.
-        let [last, before] = self.last.map(|known| first.is_like(known));
-        self.same = self.same.wrapping_add(1).wrapping_mul(last);
-        self.alternating = self.alternating.wrapping_add(1).wrapping_mul(before);
-        self.last = [first, self.last[0]];
-    }
-
-    #[inline(always)]
-    fn is_certain(&self) -> bool {
-        self.same.max(self.alternating) >= ENOUGH
-    }
-
-    /// The next two, if they are certain.
-    #[inline(always)]
-    fn next(&self) -> [First; 2] {
-        if self.same >= ENOUGH { [self.last[0]; 2] } else { [self.last[1], self.last[0]] }
-    }
-
-    #[inline(always)]
-    fn pause(&self) -> usize {
-        self.pause
-    }
-
-    /// Looked for long enough, or paused for long enough.
-    fn turn(&mut self) {
-        (self.same, self.alternating) = (0, 0);
-        if self.pause == 0 {
-            self.penalty = self.penalty.wrapping_mul(2).clamp(LEAST, MOST);
-            self.pause = self.penalty;
-        } else {
-            self.pause = 0;
-        }
-    }
-
-    fn was_wrong(&mut self, records: usize) {
-        if records >= LONG {
-            (self.same, self.alternating) = (0, 0);
-            self.penalty = 0;
-        } else {
-            self.turn();
-        }
-    }
-}
-
-/// What a drain did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[must_use = "whether more is there, and whether the memory is corrupt, stands in `stopped`"]
-pub struct Drained {
-    /// Samples given, those cut short included.
-    pub samples: usize,
-    /// Bytes of raw data in them, padding included.
-    pub bytes: usize,
-    /// Records that were lost, as the lost records say that were read.
-    pub lost: u64,
-    /// Lost records.
-    pub lost_records: usize,
-    /// Records of other kinds.
-    pub other: usize,
-    /// Why it stopped.
-    pub stopped: Stopped,
-}
-
-impl Drained {
-    pub(crate) const fn nothing(stopped: Stopped) -> Self {
-        Self { samples: 0, bytes: 0, lost: 0, lost_records: 0, other: 0, stopped }
-    }
-
-    /// Counts `rounds` of these samples, and `part` samples of one round more. Outside of the loop over them: every register counts there.
-    #[inline(always)]
-    fn count<const N: usize>(&mut self, round: &[First; N], rounds: usize, part: usize) {
-        let sum =
-            |part: &[First]| part.iter().fold(0, |sum: usize, first| sum.wrapping_add(first.raw as usize));
-        self.samples = self.samples.wrapping_add(rounds.wrapping_mul(N)).wrapping_add(part);
-        self.bytes = self.bytes.wrapping_add(rounds.wrapping_mul(sum(round)));
-        self.bytes = self.bytes.wrapping_add(sum(round.get(..part).unwrap_or_default()));
-    }
-
-    /// Records of any kind.
-    #[inline(always)]
-    #[must_use]
-    pub const fn records(&self) -> usize {
-        self.samples.wrapping_add(self.lost_records).wrapping_add(self.other)
-    }
-}
-
-/// Why a drain ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stopped {
-    /// The callback asked for it. There may be more.
-    Asked,
-    /// The memory does not hold a ring from here on. Nothing was moved over; [`Reader::resync`] does.
-    Corrupt(Corrupt),
-    /// Everything is read that was there when the drain began.
-    Empty,
-    /// The limit is reached, and there is more.
-    Limit,
-}
-
-impl fmt::Display for Stopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Asked => f.write_str("the callback asked to stop"),
-            Self::Corrupt(corrupt) => corrupt.fmt(f),
-            Self::Empty => f.write_str("everything is read"),
-            Self::Limit => f.write_str("the limit is reached"),
-        }
-    }
-}
-
-impl core::error::Error for Stopped {}
-
-/// What the memory says cannot be true of a ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Corrupt {
-    /// The head is more than a lap ahead, or it or the tail is not a multiple of eight.
-    Head {
-        /// Where the reader stands.
-        position: usize,
-        /// `data_head`.
-        head: usize,
-    },
-    /// A record is shorter than its header, no multiple of eight, or reaches past the head. Linux writes such sizes for samples longer than
-    /// [`MAX_PAYLOAD`](crate::MAX_PAYLOAD).
-    Size {
-        /// Position of the record.
-        position: usize,
-        /// Its header.
-        header: Header,
-        /// Bytes up to the head.
-        available: usize,
-    },
-}
-
-impl fmt::Display for Corrupt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Head { position, head } => {
-                write!(f, "data_head {head} cannot be, with the reader at {position}")
-            }
-            Self::Size { position, header, available } => write!(
-                f,
-                "the record at {position} (type {}, size {}) is none within the {available} bytes there are",
-                header.kind(),
-                header.size()
-            ),
-        }
-    }
-}
-
-impl core::error::Error for Corrupt {}

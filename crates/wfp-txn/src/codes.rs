@@ -137,6 +137,8 @@ codes! {
 /// answer is missing, which leaves open whether the call was carried out.
 pub(crate) const FOREIGN: &[(u32, &str, Class)] = &[
     // NTSTATUS, from the kernel's RPC.
+    (0xC000_0008, "STATUS_INVALID_HANDLE", Class::CallersBug),
+    (0xC000_000D, "STATUS_INVALID_PARAMETER", Class::CallersBug),
     (0xC000_0017, "STATUS_NO_MEMORY", Class::NothingChanged),
     (0xC000_0022, "STATUS_ACCESS_DENIED", Class::Permanent),
     (0xC000_009A, "STATUS_INSUFFICIENT_RESOURCES", Class::NothingChanged),
@@ -146,8 +148,10 @@ pub(crate) const FOREIGN: &[(u32, &str, Class)] = &[
     (0xC002_001C, "RPC_NT_CALL_FAILED_DNE", Class::Reopen),
     // Win32 errors, plain and as HRESULT.
     (5, "ERROR_ACCESS_DENIED", Class::Permanent),
+    (6, "ERROR_INVALID_HANDLE", Class::CallersBug),
     (8, "ERROR_NOT_ENOUGH_MEMORY", Class::NothingChanged),
     (14, "ERROR_OUTOFMEMORY", Class::NothingChanged),
+    (87, "ERROR_INVALID_PARAMETER", Class::CallersBug),
     (1722, "RPC_S_SERVER_UNAVAILABLE", Class::Reopen),
     (1723, "RPC_S_SERVER_TOO_BUSY", Class::NothingChanged),
     (1726, "RPC_S_CALL_FAILED", Class::Unknown),

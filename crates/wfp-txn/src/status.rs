@@ -63,6 +63,11 @@ impl Status {
         }
     }
 
+    /// Whether anybody has written down what it means.
+    pub(crate) fn is_known(self) -> bool {
+        self.code().is_some() || self.foreign().is_some()
+    }
+
     fn listed(self) -> Class {
         match (self.code(), self.foreign()) {
             (Some(code), _) => code.class(),

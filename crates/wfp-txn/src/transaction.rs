@@ -32,8 +32,17 @@ pub(crate) struct Found {
     pub(crate) modified: bool,
     /// The call at which the engine ended the transaction.
     pub(crate) ended: Option<EngineError>,
+    /// An operation failed with a status that nobody knows: the transaction may be gone, and what is done in it may take effect by itself.
+    pub(crate) doubtful: Option<EngineError>,
     /// The last operation failed in a way that passes.
     pub(crate) passing: Option<EngineError>,
+}
+
+impl Found {
+    /// Whether the engine may hold something of it.
+    pub(crate) const fn may_have_modified(&self) -> bool {
+        self.modified || self.doubtful.is_some()
+    }
 }
 
 impl<'a, E: Engine> Transaction<'a, E> {
@@ -171,6 +180,9 @@ impl<'a, E: Engine> Transaction<'a, E> {
             }
             Err(status) => {
                 let error = EngineError::new(call, status);
+                if !status.is_known() {
+                    self.found.doubtful = Some(error);
+                }
                 match error.class() {
                     Class::Reopen | Class::Replay | Class::Unknown => self.found.ended = Some(error),
                     Class::NothingChanged => self.found.passing = Some(error),

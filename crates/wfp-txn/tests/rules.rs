@@ -5,7 +5,7 @@
 mod support;
 
 use support::{Raw, filter, id};
-use wfp_txn::model::{Key, Kind, ModelEngine, Object, VirtualTime};
+use wfp_txn::model::{Event, Key, Kind, ModelEngine, Object, VirtualTime};
 use wfp_txn::{Access, Call, Class, Code, Engine, Lifetime, Prefix, SessionOptions, Status};
 
 fn kernel(code: Code) -> Status {
@@ -67,6 +67,42 @@ fn readers_share_and_writers_do_not() {
     assert_eq!(engine.abort(&a), Err(Code::NoTxnInProgress.status(Prefix::User)));
 }
 
+/// Isolation: what a session leaves behind goes between the transactions of others, not in the middle of one.
+#[test]
+fn the_end_of_a_session_is_not_seen_in_the_middle() {
+    let time = VirtualTime::<Raw>::new();
+    for access in [Access::ReadOnly, Access::ReadWrite] {
+        for commits in [true, false] {
+            let engine = ModelEngine::<_, Raw>::new(&time, Prefix::Kernel).recording();
+            let other = engine.open(SessionOptions::new()).unwrap();
+            let dynamic = engine.open(SessionOptions::new().with_lifetime(Lifetime::Dynamic)).unwrap();
+            engine.add(&dynamic, &filter(1)).unwrap();
+            engine.begin(&other, access).unwrap();
+            if access == Access::ReadWrite {
+                engine.delete(&other, &id(1)).unwrap();
+                engine.add(&other, &filter(2)).unwrap();
+            }
+            engine.close(dynamic).unwrap();
+            let there = access == Access::ReadOnly;
+            assert_eq!(engine.contains(&other, &id(1)), Ok(there));
+            if commits {
+                engine.commit(&other).unwrap()
+            } else {
+                engine.abort(&other).unwrap()
+            }
+            let left = if access == Access::ReadWrite && commits { vec![filter(2)] } else { vec![] };
+            assert_eq!((engine.objects(), engine.sessions()), (left, 1));
+            // Whoever keeps account is told of each object once.
+            let ended = engine.events().into_iter().rev().find_map(|event| match event {
+                Event::SessionEnded(gone) => Some(gone),
+                _ => None,
+            });
+            let deleted = access == Access::ReadWrite && commits;
+            assert_eq!(ended, Some(if deleted { vec![] } else { vec![id(1)] }));
+        }
+    }
+}
+
 /// What each class stands for, code by code, as the reference has it.
 #[test]
 fn every_code_has_its_class() {
@@ -111,6 +147,9 @@ fn rpc_failures_are_known_in_all_their_forms() {
         assert_eq!(of(raw, Call::Add), Class::Reopen, "{raw:#x}: undone with the session");
     }
     assert_eq!(of(0xC000_0001, Call::Commit), Class::Permanent);
+    for raw in [0xC000_0008, 0xC000_000D, 0x8007_0057, 6, 87] {
+        assert_eq!(of(raw, Call::Begin), Class::CallersBug, "{raw:#x}");
+    }
     assert_eq!(Status::new(0x8007_06BE).to_string(), "0x800706BE RPC_S_CALL_FAILED");
     assert_eq!(Status::new(0x8032_000E).to_string(), "0x8032000E FWP_E_TXN_IN_PROGRESS");
     assert_eq!(Status::new(0xC022_FFFF).to_string(), "0xC022FFFF");

@@ -109,6 +109,26 @@ fn the_end_is_that_of_a_serial_order() {
     }
 }
 
+/// An operation failed with a status that nobody knows, and the transaction was gone: those who joined it later worked outside of any, once here and once
+/// when they were told to do it again.
+#[test]
+fn nobody_joins_a_transaction_that_may_be_gone() {
+    let fault = |skip| Fault::new(Call::Add, Status::new(0xC000_0001)).after(skip).with_effect(Effect::Ended);
+    // The seed decides who comes when: some of these are the case.
+    for seed in 0..1000 {
+        for (skip, tries) in [(1, false), (3, true)] {
+            let plan = |thread| {
+                let actions = if tries { vec![Action::Try(thread)] } else { vec![] };
+                vec![Plan { access: Access::ReadWrite, actions }]
+            };
+            let threads = (0..4).map(plan).collect();
+            let (lifetime, faults) = (Lifetime::Static, vec![fault(skip)]);
+            let case = Case { choices: vec![], seed, lifetime, threads, faults, restarts: 1 };
+            check("grouped", &case).unwrap_or_else(|wrong| panic!("seed {seed}, {tries}: {wrong}"));
+        }
+    }
+}
+
 /// `WFP_TXN_CASES` asks for more.
 fn cases() -> u32 {
     std::env::var("WFP_TXN_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)

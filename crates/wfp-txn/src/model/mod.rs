@@ -12,8 +12,8 @@
 //! * Ending a session aborts its transaction, and deletes its objects if it is dynamic. Others live until the engine stops, persistent and built-in ones longer.
 //! * What is referred to cannot be deleted (`IN_USE`), and lives at least as long as what refers to it (`LIFETIME_MISMATCH`).
 //!
-//! Not documented, and assumed here: that readers and a writer exclude each other, that `TXN_ABORTED` is repeated until a commit or abort, and that an
-//! engine that stops during a commit has not committed.
+//! Not documented, and assumed here: that readers and a writer exclude each other, that `TXN_ABORTED` is repeated until a commit or abort, that the
+//! objects of a dynamic session that ends go between the transactions of others, and that an engine that stops during a commit has not committed.
 //!
 //! The engine takes its time from the same [`Host`] as the strategies: where that is virtual, 15 seconds pass at once.
 //!

@@ -13,6 +13,8 @@ pub(super) struct State {
     sessions: BTreeMap<u64, Session>,
     next_session: u64,
     objects: BTreeMap<ObjectId, Stored>,
+    /// Dynamic sessions that have ended and whose objects are still there, because somebody has a transaction open.
+    ended: Vec<u64>,
     /// Changes of a single call, which is its own transaction.
     implicit: Vec<Undo>,
     events: Option<Vec<Event>>,
@@ -68,6 +70,7 @@ impl State {
             sessions: BTreeMap::new(),
             next_session: 1,
             objects: BTreeMap::new(),
+            ended: Vec::new(),
             implicit: Vec::new(),
             events: None,
             commits: 0,
@@ -147,7 +150,18 @@ impl State {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let was_lost = mem::replace(&mut session.lost, true);
         if session.dynamic && !was_lost {
-            let gone = self.drop_objects(|life| life == Life::Session(id));
+            self.ended.push(id);
+        }
+        self.drop_ended();
+    }
+
+    /// Deletes what sessions that have ended leave behind, between transactions: those see it all, or nothing of it.
+    fn drop_ended(&mut self) {
+        if self.is_busy() {
+            return;
+        }
+        for ended in mem::take(&mut self.ended) {
+            let gone = self.drop_objects(|life| life == Life::Session(ended));
             self.happened(Event::SessionEnded(gone));
         }
     }
@@ -209,6 +223,7 @@ impl State {
         transaction.aborted = true;
         let undo = mem::take(&mut transaction.undo);
         self.undo(undo);
+        self.drop_ended();
     }
 
     /// Ends and undoes a transaction without a trace.
@@ -216,6 +231,7 @@ impl State {
         let transaction = session.and_then(|id| self.sessions.get_mut(&id)?.transaction.take());
         if let Some(transaction) = transaction {
             self.undo(transaction.undo);
+            self.drop_ended();
         }
     }
 
@@ -262,6 +278,7 @@ impl State {
         if open.access == Access::ReadWrite {
             self.committed(open.undo);
         }
+        self.drop_ended();
         Ok(())
     }
 
@@ -269,6 +286,7 @@ impl State {
         let open = self.sessions.get_mut(&session).and_then(|session| session.transaction.take());
         let open = open.ok_or(Code::NoTxnInProgress)?;
         self.undo(open.undo);
+        self.drop_ended();
         if open.aborted { Err(Code::TxnAborted) } else { Ok(()) }
     }
 
@@ -348,14 +366,8 @@ impl State {
             match change {
                 Undo::Added(id) => drop(self.objects.remove(&id)),
                 Undo::Deleted(stored) => {
-                    // Its own session may have ended meanwhile.
-                    let lives = match stored.life {
-                        Life::Session(owner) => self.sessions.get(&owner).is_some_and(|owner| !owner.lost),
-                        _ => true,
-                    };
-                    if lives {
-                        self.objects.insert(stored.object.id, stored);
-                    }
+                    // Its own session may have ended meanwhile: then it goes with the rest of that.
+                    self.objects.insert(stored.object.id, stored);
                 }
             }
         }

@@ -21,8 +21,12 @@ pub(crate) struct Scheduled(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    chosen: Condvar,
+    /// One for each thread: only the chosen one has to wake.
+    chosen: [Condvar; MOST],
 }
+
+/// Threads of a run.
+const MOST: usize = 64;
 
 struct State {
     /// Who runs next, the next one last; by the random number when they are used up.
@@ -58,7 +62,7 @@ impl Scheduled {
             bells: Vec::new(),
             stuck: None,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), chosen: Condvar::new() }))
+        Self(Arc::new(Shared { state: Mutex::new(state), chosen: [const { Condvar::new() }; MOST] }))
     }
 
     /// Lets these bytes choose first.
@@ -69,6 +73,7 @@ impl Scheduled {
 
     /// Runs the roles, each on a thread of its own, until all have ended. Gives what they gave, or why they are stuck.
     pub(crate) fn run<T: Send>(&self, roles: Vec<Role<'_, T>>) -> Result<Vec<T>, String> {
+        assert!(roles.len() <= MOST, "so many condition variables there are");
         self.lock().threads = vec![Thread::Ready; roles.len()];
         self.lock().choose();
         let results = std::thread::scope(|scope| {
@@ -122,14 +127,25 @@ impl Scheduled {
     }
 
     fn wait_until_chosen(&self, state: MutexGuard<'_, State>) {
-        self.0.chosen.notify_all();
         let index = INDEX.get();
-        let state =
-            self.0.chosen.wait_while(state, |state| state.running != index && state.stuck.is_none()).unwrap();
+        self.wake(&state, index);
+        let own = &self.0.chosen[index];
+        let state = own.wait_while(state, |state| state.running != index && state.stuck.is_none()).unwrap();
         let stuck = state.stuck.is_some();
         drop(state);
         if stuck && !std::thread::panicking() {
             std::panic::resume_unwind(Box::new("stuck"));
+        }
+    }
+
+    /// Wakes the chosen thread, unless it is the one that asks; all of them when they are stuck.
+    fn wake(&self, state: &State, own: usize) {
+        if state.stuck.is_some() {
+            self.0.chosen.iter().for_each(Condvar::notify_one);
+        } else if state.running != own
+            && let Some(chosen) = self.0.chosen.get(state.running)
+        {
+            chosen.notify_one();
         }
     }
 
@@ -146,7 +162,7 @@ impl Drop for End<'_> {
         let mut state = self.0.lock();
         state.threads[INDEX.get()] = Thread::Ended;
         state.choose();
-        self.0.0.chosen.notify_all();
+        self.0.wake(&state, usize::MAX);
         drop(state);
         INDEX.set(usize::MAX);
     }

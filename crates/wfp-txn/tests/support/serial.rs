@@ -23,6 +23,8 @@ pub(crate) enum Action {
     /// Adds or deletes, whichever works.
     Toggle(u64),
     Look(u64),
+    /// Adds, and goes on if that fails.
+    Try(u64),
     /// The work gives up.
     Refuse,
     Panic,
@@ -101,6 +103,7 @@ fn work(
                 }
             }
             Action::Look(key) => seen.push(transaction.contains(&id(key))?),
+            Action::Try(key) => seen.push(transaction.add(&filter(key)).is_ok()),
             Action::Refuse => return Err(WorkError::Refused),
             Action::Panic => resume_unwind(Box::new("told to")),
         }
@@ -127,6 +130,7 @@ fn naive(plan: &Plan, marker: u64, objects: &BTreeSet<u64>) -> Option<(Seen, BTr
                 }
             }
             Action::Look(key) => seen.push(objects.contains(&key)),
+            Action::Try(key) => seen.push(objects.insert(key)),
             Action::Refuse | Action::Panic => return None,
         }
     }
@@ -298,11 +302,18 @@ pub(crate) fn check(name: &str, case: &Case) -> Result<Vec<&'static str>, String
                     ensure!(may, "{thread}/{index} not done without a reason");
                 }
                 Ended::Unknown => {
-                    let lost = case.faults.iter().any(|fault| fault.call == Call::Commit);
+                    // An answer was lost, or the transaction ended without a word, which its commit then cannot tell from a lost answer.
+                    let can_tell =
+                        |fault: &Fault| fault.call != Call::Commit && fault.effect != Effect::Ended;
+                    let lost = !case.faults.iter().all(can_tell);
                     // On a shared handle another thread's call can take the session away in the middle of a commit.
                     let taken_away = name == "retrying" && injected;
                     let may = case.restarts > 0 || lost || taken_away;
                     ensure!(may, "{thread}/{index} unknown, but no answer was lost");
+                    ensure!(
+                        plan.access == Access::ReadWrite,
+                        "{thread}/{index} modified nothing, and is unknown"
+                    );
                 }
             }
         }
