@@ -72,6 +72,18 @@ pub(crate) enum Figures {
         #[arg(long, value_name = "FILE")]
         json: Option<String>,
     },
+    /// The machine beside rbpf's interpreter and compilers to machine code, and how its prices grow; fails where a goal is missed (the
+    /// kernel's compiler needs root, clang, libelf and zlib)
+    Vm {
+        /// Only programs whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<String>,
+    },
     /// Transactions of the filter engine: how many a second, how long they wait, what the serializer costs
     Wfp {
         /// Fewer turns: for a look, not for a verdict
@@ -99,6 +111,7 @@ pub(crate) fn run(figures: Option<&Figures>, write: bool, quick: bool) -> Result
         Figures::Load { quick, json } => load(*quick, json.as_deref()),
         Figures::Perf { filter, quick, json } => perf(filter.as_deref(), *quick, json.as_deref()),
         Figures::Ring { filter, quick, json } => ring(filter.as_deref(), *quick, json.as_deref()),
+        Figures::Vm { filter, quick, json } => vm(filter.as_deref(), *quick, json.as_deref()),
         Figures::Wfp { quick, json } => wfp(*quick, json.as_deref()),
     }
 }
@@ -111,7 +124,7 @@ fn all(quick: bool) -> Result<Outcome, Failure> {
     let directory = root().join("target/figures");
     fs::create_dir_all(&directory).map_err(|error| Failure(format!("{}: {error}", directory.display())))?;
     let mut parts = Vec::new();
-    for name in ["ring", "perf", "open", "load", "wfp"] {
+    for name in ["ring", "perf", "open", "load", "wfp", "vm"] {
         let file = directory.join(name).with_extension("json");
         // What an earlier run found is not to be taken for this one's.
         let _ = fs::remove_file(&file);
@@ -179,6 +192,11 @@ fn peers(what: &str) -> Result<&'static [&'static str], Failure> {
 fn perf(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
     needs("bench perf", "root, clang, libelf and zlib; CPUs that nobody else uses");
     figures("perf", peers("the kernel's perf rings")?, filter, quick, json)
+}
+
+fn vm(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+    needs("bench vm", "x86-64; a CPU that nobody else uses; for the kernel's compiler root, libelf and zlib");
+    figures("vm", peers("the kernel's compiler")?, filter, quick, json)
 }
 
 fn figures(

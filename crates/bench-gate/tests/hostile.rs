@@ -67,7 +67,12 @@ impl Env for Machine {
     }
 
     fn pin(&mut self, cpu: u32) -> Result<(), PinError> {
-        if self.refuses { Err(PinError::new(cpu)) } else { Ok(self.cpu.set(cpu)) }
+        if self.refuses {
+            Err(PinError::new(cpu))
+        } else {
+            self.cpu.set(cpu);
+            Ok(())
+        }
     }
 
     fn disturbances(&self) -> Option<u64> {

@@ -23,6 +23,7 @@ mod open;
 mod perf;
 mod process;
 mod report;
+mod vm;
 mod wfp;
 
 use std::path::PathBuf;
@@ -99,6 +100,17 @@ enum Arguments {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// The machine: beside rbpf, and how its prices grow
+    Vm {
+        /// Only programs whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Instructions per step, beside the committed table
     Instructions {
         /// Replace the table
@@ -129,6 +141,9 @@ fn main() -> ExitCode {
             figures(json, turns(quick), |report, turns| perf(report, turns, &filter.unwrap_or_default()))
         }
         Arguments::Wfp { quick, json } => figures(json, turns(quick), wfp::run),
+        Arguments::Vm { filter, quick, json } => {
+            figures(json, turns(quick), |report, turns| vm::run(report, turns, &filter.unwrap_or_default()))
+        }
         Arguments::Instructions { write } => instructions::run(write),
     };
     match reached {

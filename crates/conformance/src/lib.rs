@@ -27,12 +27,21 @@
 //! | `tests/ring_user.rs` | does the kernel drain our user ring, and do we drain as the kernel does, errors included? |
 //! | `tests/ring_overwrite.rs` | the same for rings that overwrite (Linux 6.19) |
 //!
+//! And for the embedded machine (`ebpf-vm`):
+//!
+//! | test | question |
+//! |---|---|
+//! | `tests/machine_programs.rs` | does a random program leave the same registers and maps on the kernel and on the machine? |
+//! | `tests/machine_objects.rs` | does an object tell the same records in the same order on both? |
+//!
 //! So it is for perf rings ([`perf`]), which a program fills on a CPU of choice:
 //!
 //! | test | question |
 //! |---|---|
 //! | `tests/perf_bytes.rs` | the same bytes, refusals, losses and wakeups after every call, for any sequence of calls? |
 //! | `tests/perf_wakeup.rs` | does the hang of events that are spread over CPUs come when it should, and does every remedy work? |
+//! | `tests/perf_stream.rs` | while every CPU writes and a reader drains and sleeps: is anything lost untold, or twice, or a wakeup missed? |
+//! | `src/bin/soak` | the same for both kinds of rings and as long as one likes, with a reader that is paused, killed and started again |
 //! | `tests/perf_scenarios.rs` | what other projects ask of their readers; [`scenarios`] says which is which, for both kinds of rings |
 //!
 //! `EBPF_CONFORMANCE_LOG=1` lets libbpf's own messages through. What a test needs and does not find (packages, rights)

@@ -56,7 +56,23 @@
 //! | libbpf | selftest `user_ringbuf`: full, discards, laps | `ring_user.rs`: `a_user_ring_can_be_really_full` |
 //! | libbpf-rs | `…_err_callback` | `ring_reader.rs`: `a_record_that_stops_the_callback_is_consumed` |
 //!
+//! # Waiting
+//!
+//! Our consumer of a ring buffer does not wait, and opens nothing; `ebpf_linux::Waiter` waits, and what other readers do by themselves is asked of the two together.
+//!
+//! | project | scenario | ours |
+//! |---|---|---|
+//! | cilium/ebpf | `TestReaderSetDeadline`: past, twice; `TestReaderNoWakeup`: pending records at the deadline | `crates/linux/tests/waiting.rs`: `a_wait_ends_at_its_time_and_what_woke_nobody_is_there` |
+//! | cilium/ebpf | `TestReaderFlushPendingEvents`, `TestReaderBlocking`: who waits is interrupted | `crates/linux/tests/waiting.rs`: `who_waits_for_ever_can_be_told_to_stop` |
+//! | cilium/ebpf | `TestPause`, perf rings, by the kernel's switch; flush | `crates/linux/tests/waiting.rs`: `perf_rings_are_flushed_when_who_waits_is_told` |
+//! | cilium/ebpf | `TestPoller`, `TestPollerDeadline`, `TestPollerFlush` | `crates/linux/tests/waiting.rs`: `who_waits_for_ever_can_be_told_to_stop` |
+//! | libbpf-rs | `test_object_ringbuf_raw`: two rings behind one poll | `crates/linux/tests/waiting.rs`: `several_rings_and_perf_rings_behind_one_wait` |
+//! | libbpf | selftest `ringbuf_multi`: rings in an array and in a hash of maps | `crates/linux/tests/waiting.rs`: `rings_in_a_map_of_maps_are_found_by_a_program` |
+//! | libbpf | selftest `user_ringbuf`: blocking reservation | `crates/linux/tests/waiting.rs`: `a_full_user_ring_is_waited_for` |
+//! | libbpf-rs | `user_ringbuf`, `…_not_enough_space` | `crates/linux/tests/waiting.rs`: `a_full_user_ring_is_waited_for` |
+//! | aya | `ring_buf_asyncfd_events`: tokio's `AsyncFd` | `crates/linux/tests/examples.rs`: `an_async_program_is_woken_by_edges_and_misses_nothing` |
+//! | libbpf-rs | `test_object_program_autoload`: what is off has no descriptor | `crates/linux/tests/loaded.rs`: `programs_that_are_off_are_nowhere_in_the_kernel` |
+//!
 //! # Not asked
 //!
-//! Deadlines, flush and close of a ring buffer's reader, several rings behind one poll, rings in map-in-map, blocking reservation, asynchronous readers: our
-//! consumer of a ring buffer does not wait, and opens nothing, so there is nothing of ours to ask.
+//! What a closed reader answers when it is read: ours is closed by dropping it, after which there is nothing to ask.

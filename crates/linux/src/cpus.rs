@@ -37,6 +37,12 @@ pub fn allowed() -> Result<Vec<u32>, Error> {
         .collect())
 }
 
+/// The one to take when any will do.
+fn first(allowed: &[u32]) -> Result<u32, Error> {
+    let none = || Error::new("sched_getaffinity", Errno::INVAL).hint("no CPU is allowed");
+    allowed.first().copied().ok_or_else(none)
+}
+
 fn listed(path: &'static str) -> Result<Vec<u32>, Error> {
     let unreadable = |errno| Error::new("read", errno).of(path);
     admit().map_err(unreadable)?;
@@ -92,12 +98,9 @@ impl Pinned {
     /// Binds the calling thread to the first CPU that it may run on, which need not be CPU 0.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's; `EINVAL` if it may run on none that has a number here.
     pub fn to_any() -> Result<Self, Error> {
-        let first = allowed()?.first().copied();
-        Self::to(
-            first.ok_or_else(|| Error::new("sched_getaffinity", Errno::INVAL).hint("no CPU is allowed"))?,
-        )
+        Self::to(first(&allowed()?)?)
     }
 
     /// The CPU.
@@ -122,7 +125,17 @@ impl fmt::Debug for Pinned {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{first, parse};
+
+    #[test]
+    fn any_cpu_is_one_that_is_allowed() {
+        assert_eq!(first(&[5, 7]).ok(), Some(5));
+        let none = first(&[]).map_err(|error| error.to_string());
+        assert_eq!(
+            none,
+            Err("sched_getaffinity: Invalid argument (os error 22): no CPU is allowed".to_owned())
+        );
+    }
 
     #[test]
     fn lists_have_ranges_and_gaps() {

@@ -12,7 +12,7 @@
 mod common;
 
 use common::{Counter, able, call, exit, i, load, mov, spec};
-use ebpf_linux::{Btf, Linux, LinuxMap, LinuxProgram, TestRun, cpus, ids};
+use ebpf_linux::{Btf, Error, Linux, LinuxMap, LinuxProgram, PerfOptions, PerfRings, TestRun, cpus, ids};
 use ebpf_loader::{MapKind, Platform, ProgramKind};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
@@ -175,6 +175,51 @@ fn without_rights_one_line_says_which_are_missing() {
             error.is_permission() && error.to_string().ends_with("this process lacks CAP_BPF"),
             "{error}"
         );
+    }
+}
+
+/// What a thread without these capabilities is told: one line.
+fn told_without<T: Send>(
+    drop: CapabilitySet,
+    what: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<(), String> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let mut sets = capabilities(None).unwrap();
+            sets.effective -= drop;
+            set_capabilities(None, sets).unwrap();
+            what().map(|_| ()).map_err(|error| {
+                assert!(error.is_permission(), "{error}");
+                error.to_string()
+            })
+        });
+        thread.join().unwrap()
+    })
+}
+
+#[test]
+fn every_call_that_takes_rights_says_which() {
+    let Some(ring) = able(LinuxMap::create(&spec("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0))) else {
+        return;
+    };
+    let Some(raw) = able(load("raw", ProgramKind::RAW_TRACEPOINT, &[mov(0, 0), exit()])) else { return };
+    let (admin, bpf) = (CapabilitySet::SYS_ADMIN, CapabilitySet::BPF);
+    let (net, perf) = (CapabilitySet::NET_ADMIN, CapabilitySet::PERFMON);
+    let ends = |told: Result<(), String>, call: &str, end: &str| {
+        let told = told.expect_err(call);
+        assert!(told.starts_with(call) && told.ends_with(end) && told.lines().count() == 1, "{told}");
+    };
+    let all = admin | bpf | net | perf;
+    // A program that is loaded may be run and attached by whoever has its descriptor.
+    assert_eq!(told_without(all, || raw.test_run(TestRun::default())), Ok(()));
+    ends(told_without(all, || Btf::load(&[0; 24])), "BPF_BTF_LOAD", "lacks CAP_BPF");
+    ends(told_without(all, ids::programs), "BPF_PROG_GET_NEXT_ID", "lacks CAP_SYS_ADMIN");
+    ends(told_without(all, || LinuxMap::open_id(1)), "BPF_MAP_GET_FD_BY_ID", "lacks CAP_SYS_ADMIN");
+    // Where `perf_event_paranoid` is -1 anybody may.
+    if std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").is_ok_and(|level| level.trim() >= "1")
+    {
+        let open = || PerfRings::open(&ring, PerfOptions::new(1));
+        ends(told_without(admin | perf, open), "perf_event_open", "lacks CAP_PERFMON");
     }
 }
 

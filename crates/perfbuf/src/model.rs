@@ -3,8 +3,8 @@
 //! The algorithms run on it unchanged. Crates that use the rings can model themselves together with them: build a [`Modelled`] inside [`loom::model`], hand a
 //! clone to each side, and spawn every role on a thread of its own (the creating thread has seen all initial values, and loom would hide stale ones from it).
 //!
-//! The environment variable `EBPF_PERFBUF_MUTANT` names a site of [`sites`](crate::sites) whose ordering is weakened to relaxed, or whose fence is left out:
-//! a set of models is worth something when each of them turns one of the models red.
+//! The environment variable `EBPF_PERFBUF_MUTANT` names a site of [`sites`](crate::sites) whose ordering is weakened to relaxed, or whose fence is left out;
+//! with `-acquire` or `-release` behind it, only that half of an ordering that has both goes. A set of models is worth something when each of them turns one of the models red.
 
 #![allow(
     unsafe_code,
@@ -16,6 +16,7 @@
     reason = "a model that goes wrong should panic"
 )]
 
+use std::string::String;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::vec::Vec;
@@ -166,10 +167,19 @@ impl Position for Word {
 }
 
 fn effective(order: Order) -> Ordering {
-    if is_mutant(order) { Ordering::Relaxed } else { order.ordering() }
+    match mutant().strip_prefix(order.site()) {
+        Some("") => Ordering::Relaxed,
+        Some("-acquire") => Ordering::Release,
+        Some("-release") => Ordering::Acquire,
+        _ => order.ordering(),
+    }
 }
 
 fn is_mutant(order: Order) -> bool {
-    static MUTANT: OnceLock<Option<std::string::String>> = OnceLock::new();
-    MUTANT.get_or_init(|| std::env::var("EBPF_PERFBUF_MUTANT").ok()).as_deref() == Some(order.site())
+    mutant() == order.site()
+}
+
+fn mutant() -> &'static str {
+    static MUTANT: OnceLock<String> = OnceLock::new();
+    MUTANT.get_or_init(|| std::env::var("EBPF_PERFBUF_MUTANT").unwrap_or_default())
 }

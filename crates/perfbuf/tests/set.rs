@@ -11,8 +11,9 @@
 mod support;
 
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ebpf_perfbuf::memory::Memory;
 use ebpf_perfbuf::{
     CpuReader, Direction, End, Event, Mapped, PerCpu, PlainRing, Reader, SetCounter, SetError, Stopped, Turn,
     WakeupPolicy, Writer,
@@ -70,6 +71,33 @@ fn rings_are_named_by_cpu_and_not_by_place() {
     assert_eq!(seen, [(0, 11), (2, 12), (191, 10)]);
     assert_eq!((drained.records, drained.stopped, drained.corrupt), (3, Stopped::Empty, None));
     assert_eq!(set.drain_cpu(3, 1, |_| ControlFlow::Continue(())), Err(SetError::NoRing { cpu: 3 }));
+}
+
+/// The writer gets its space back once for each drain, whatever the records look like.
+#[test]
+fn the_tail_moves_once_for_each_drain() {
+    let mut rings = Rings::new(1);
+    let (mut writers, mut set) = rings.open(&[0], WakeupPolicy::HalfFull);
+    let writer = &mut writers[0];
+    // Runs that can be guessed, and lengths in no order; several laps.
+    let lengths = |round: usize| (0..20).map(move |index| if round & 1 == 0 { 12 } else { index * 7 % 23 });
+    for round in 0..20 {
+        for length in lengths(round) {
+            assert!(writer.output(&[7; 32][..length]).is_ok());
+        }
+        let tail = |writer: &Writer<Mapped<'_>>| writer.memory().tail().load(Ordering::Relaxed);
+        for limit in [15, usize::MAX] {
+            let (before, mut count) = (tail(writer), 0);
+            let drained = set.drain(limit, |_, _| {
+                assert_eq!(tail(writer), before, "round {round}: while it drains");
+                count += 1;
+                ControlFlow::Continue(())
+            });
+            assert_eq!(drained.records, count);
+            assert_ne!(tail(writer), before);
+        }
+        assert_eq!(tail(writer), writer.ledger().head());
+    }
 }
 
 #[test]

@@ -55,6 +55,7 @@
 //! [`Layout::records`] hands on the function, line and CO-RE records of `.BTF.ext`, adjusted to the linked
 //! program as bpf(2) takes them: Linux applies CO-RE records itself since 5.17. A program with such records is
 //! refused unless [`Resolver::handles_core`] says that somebody takes care of them.
+//!
 //! # Which way to open
 //!
 //! * [`ObjectFile::open`] (and [`open_named`](ObjectFile::open_named), [`open_with`](ObjectFile::open_with)) gives
@@ -140,6 +141,10 @@
 //! * Eleven rows of the section table are newer than libbpf 1.7 (`fentry.multi`, `tp.s`, and their like): they are
 //!   those of libbpf's next release.
 //! * There are no handlers for sections of one's own: a section of no known name gives its programs no type.
+//! * **Damage that no tool does.** Of 1,300,000 randomly damaged objects (`crates/conformance/tests/mutations.rs`) some 926,000 are opened
+//!   here; five of those have another table than libbpf's, in the size of a `.kconfig` map or in its being there, and in
+//!   `BPF_F_MMAPABLE` of a data section, where types contradict the symbols. About 27,000 are refused here alone, for what stands above under
+//!   *stricter*, and 81,000 by libbpf alone, for what stands under *later*.
 //!
 //! With [`SectionTable::Windows`] names stand for what eBPF for Windows takes them for. Its other rules are not taken
 //! over: `?` still means that a program is off (there every program is on), and maps are declared in `.maps` only.

@@ -148,6 +148,14 @@ pub(crate) enum Code {
     Call,
     /// To the helper in the immediate.
     Helper,
+    /// The helper `bpf_map_lookup_elem`.
+    Lookup,
+    /// To a helper of the host's, in the immediate.
+    HostHelper,
+    /// To a helper that calls back, in the immediate.
+    Callback,
+    /// The helper `bpf_tail_call`.
+    TailCall,
     /// The helper `bpf_loop`, which runs instructions itself.
     Loop,
     Exit,

@@ -181,6 +181,10 @@ pub(crate) fn attempt<E: Engine, T, X>(
         }
         (None, Ok(value)) => match lazy.commit(engine) {
             Ok(()) => Ended::Done(value),
+            // Committed or not, it comes to the same.
+            Err(Setback::Unknown(error)) if !found.may_have_modified() => {
+                Ended::Setback(Setback::Again(error))
+            }
             Err(setback) => Ended::Setback(setback),
         },
     }

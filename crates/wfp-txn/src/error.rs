@@ -110,6 +110,8 @@ pub enum Error<X> {
     ///
     /// What to check: look in a new read-only transaction for one object that the transaction added (or deleted). There (or gone):
     /// done. Otherwise: not done, and it can be done again. The session is closed, so nothing of it is still under way.
+    ///
+    /// A transaction that modified nothing is never unknown: it is done again.
     Unknown {
         /// What the engine gave.
         error: EngineError,

@@ -176,7 +176,7 @@ impl<E: Engine, H: Host, R: RawMutex> Strategy for Grouped<E, H, R> {
             if let Step::Joined(worked) = step {
                 step = match self.verdict(ticket) {
                     Verdict::Committed => worked.settle(&mut attempts, &self.host),
-                    Verdict::Unknown(error) => Step::Over(worked.settle_unknown(error)),
+                    Verdict::Unknown(error) => worked.settle_unknown(error, &mut attempts, &self.host),
                     Verdict::ReplayAtOnce => Step::Again,
                     Verdict::Replay(error) => {
                         // Whoever lost the transaction slept already.

@@ -191,19 +191,23 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> User<'_, E, H, R> {
         let (worked, found) = self.perform(access, first, work);
         self.working = false;
         self.outside();
-        match (found.ended, worked) {
-            (Some(error), _) => {
-                self.lost = Some(error);
-                Ended::Again(error, None)
-            }
-            (None, Err(refused)) => {
+        if let Some(error) = found.ended.or(found.doubtful) {
+            // What is open in the session now may be another thread's. It is closed when all have left, which undoes what is open.
+            self.lost = Some(error);
+            return match (found.ended, worked) {
+                (None, Err(refused)) => Ended::Over(Err(Error::Refused(refused))),
+                _ => Ended::Again(error, None),
+            };
+        }
+        match worked {
+            Err(refused) => {
                 self.abort();
                 match found.passing {
                     Some(error) => Ended::Again(error, Some(refused)),
                     None => Ended::Over(Err(Error::Refused(refused))),
                 }
             }
-            (None, Ok(value)) => self.commit(value),
+            Ok(value) => self.commit(value, found),
         }
     }
 
@@ -230,7 +234,7 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> User<'_, E, H, R> {
         self.retrying.shared.lock().inside = None;
     }
 
-    fn commit<T, X>(&mut self, value: T) -> Ended<T, X> {
+    fn commit<T, X>(&mut self, value: T, found: Found) -> Ended<T, X> {
         // Before the call, as above; if it fails, the session is given up, and the next one is new again.
         self.retrying.shared.lock().fresh = false;
         let Err(status) = self.retrying.engine.commit(&self.session) else {
@@ -240,6 +244,8 @@ impl<E: Engine<Session: Clone>, H: Host, R: RawMutex> User<'_, E, H, R> {
         self.lost = Some(error);
         match error.class() {
             Class::Replay | Class::Reopen => Ended::Again(error, None),
+            // Committed or not, it comes to the same.
+            _ if !found.may_have_modified() => Ended::Again(error, None),
             _ => Ended::Over(Err(Error::Unknown { error })),
         }
     }

@@ -33,9 +33,16 @@ pub(crate) struct Found {
     /// The call at which the engine ended the transaction.
     pub(crate) ended: Option<EngineError>,
     /// An operation failed with a status that nobody knows: the transaction may be gone, and what is done in it may take effect by itself.
-    pub(crate) doubtful: bool,
+    pub(crate) doubtful: Option<EngineError>,
     /// The last operation failed in a way that passes.
     pub(crate) passing: Option<EngineError>,
+}
+
+impl Found {
+    /// Whether the engine may hold something of it.
+    pub(crate) const fn may_have_modified(&self) -> bool {
+        self.modified || self.doubtful.is_some()
+    }
 }
 
 impl<'a, E: Engine> Transaction<'a, E> {
@@ -173,7 +180,9 @@ impl<'a, E: Engine> Transaction<'a, E> {
             }
             Err(status) => {
                 let error = EngineError::new(call, status);
-                self.found.doubtful |= !status.is_known();
+                if !status.is_known() {
+                    self.found.doubtful = Some(error);
+                }
                 match error.class() {
                     Class::Reopen | Class::Replay | Class::Unknown => self.found.ended = Some(error),
                     Class::NothingChanged => self.found.passing = Some(error),

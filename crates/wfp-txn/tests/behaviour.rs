@@ -249,6 +249,36 @@ fn a_lost_answer_to_a_commit_is_unknown() {
     }
 }
 
+/// Whether a transaction that modified nothing was committed makes no difference: it is done again.
+#[test]
+fn a_lost_answer_to_a_reader_is_no_loss() {
+    let lost = Status::new(0xC002_001B);
+    let time = Time::new();
+    let model = engine(&time);
+    with_each!(&model, &time, attempts(3), |strategy| {
+        for access in [Access::ReadOnly, Access::ReadWrite] {
+            model.inject(Fault::new(Call::Commit, lost));
+            let mut looked = 0;
+            let look = || {
+                strategy.transact(access, |transaction| {
+                    looked += 1;
+                    transaction.contains(&id(1))
+                })
+            };
+            let seen: Result<bool, Error<OperationError>> = { look }();
+            assert_eq!((seen, looked), (Ok(false), 2));
+            (0..3).for_each(|_| model.inject(Fault::new(Call::Commit, lost)));
+            let never: Result<bool, Error<OperationError>> =
+                strategy.transact(access, |transaction| transaction.contains(&id(1)));
+            assert!(
+                matches!(never, Err(Error::GivenUp { attempts: 3, error, .. }) if error.status == lost),
+                "{never:?}"
+            );
+            assert_eq!(model.clear_faults(), 0);
+        }
+    });
+}
+
 /// A commit that fails for a reason which leaves open whether the transaction is still there: aborting it tells.
 #[test]
 fn a_failed_commit_is_looked_into() {

@@ -120,13 +120,13 @@ fn an_answer_that_one_thread_lost_fails_nobody_else() {
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {
             THREAD.set(0);
-            strategy.transact(Access::ReadWrite, |_| Ok::<_, ()>(()))
+            strategy.transact(Access::ReadWrite, |transaction| transaction.add(()))
         });
         somebody.recv().unwrap();
         // The other thread still uses the session when this one's commit goes unanswered …
-        let lost = strategy.transact(Access::ReadWrite, |_| Ok::<_, ()>(()));
+        let lost = strategy.transact(Access::ReadWrite, |transaction| transaction.add(()));
         // … so the next transaction finds one that is lost, waits for the other, and has a session of its own.
-        let next = strategy.transact(Access::ReadWrite, |_| Ok::<_, ()>(()));
+        let next = strategy.transact(Access::ReadWrite, |transaction| transaction.add(()));
         doorman.sleep(Duration::ZERO);
         assert!(matches!(lost, Err(Error::Unknown { error }) if error.status == CALL_FAILED), "{lost:?}");
         assert_eq!(next, Ok(()));

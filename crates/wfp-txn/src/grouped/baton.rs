@@ -30,10 +30,13 @@ pub(super) struct Worked<T, X> {
     pub(super) result: Result<T, X>,
     /// Its failure is one that passes.
     pub(super) passing: Option<EngineError>,
+    /// Something was modified, or it cannot be ruled out.
+    pub(super) modified: bool,
 }
 
 impl<T, X> Worked<T, X> {
     /// The transaction is committed, or this part of it had no effect.
+    #[inline]
     pub(super) fn settle(self, attempts: &mut Attempts, host: &impl Host) -> Step<T, X> {
         // It waits for what others do (`IN_USE`): let them.
         match (self.result, self.passing.map(|error| attempts.next::<X>(host, error))) {
@@ -42,9 +45,21 @@ impl<T, X> Worked<T, X> {
         }
     }
 
-    /// Nobody knows whether the transaction was committed; a part that did nothing is not done either way.
-    pub(super) fn settle_unknown(self, error: EngineError) -> Result<T, Error<X>> {
-        Err(self.result.err().map_or(Error::Unknown { error }, Error::Refused))
+    /// Nobody knows whether the transaction was committed. For a part that modified nothing it makes no difference, except that what it saw of others
+    /// may never have been: it works again.
+    pub(super) fn settle_unknown(
+        self,
+        error: EngineError,
+        attempts: &mut Attempts,
+        host: &impl Host,
+    ) -> Step<T, X> {
+        if self.modified {
+            return Step::Over(Err(Error::Unknown { error }));
+        }
+        match attempts.next(host, error) {
+            Ok(delay) => Step::Aside(delay),
+            Err(given_up) => Step::Over(Err(given_up)),
+        }
     }
 }
 
@@ -59,6 +74,7 @@ pub(super) struct Baton<'a, E: Engine, H: Host, R: RawMutex> {
 }
 
 impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
+    #[inline]
     pub(super) fn work<T, X>(
         mut self,
         access: Access,
@@ -87,9 +103,10 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
             return self.lost(error, attempts);
         }
         let is_first = self.group.is_none_or(|group| group.first == self.ticket);
-        let worked = Worked { result, passing: found.passing };
-        if worked.result.is_ok() || !(is_first || found.modified || found.doubtful) {
-            return self.go_on(worked, found.doubtful, attempts);
+        let modified = found.may_have_modified();
+        let worked = Worked { result, passing: found.passing, modified };
+        if worked.result.is_ok() || !(is_first || modified) {
+            return self.go_on(worked, found.doubtful.is_some(), attempts);
         }
         if is_first || mutant::GROUPED_ABORT_ON_FAILURE.is_taken() {
             self.lazy.abort(&self.grouped.engine);
@@ -108,6 +125,7 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
     }
 
     /// Joins the transaction, or begins one, as often as it takes.
+    #[inline]
     pub(super) fn perform<T, X>(
         &mut self,
         access: Access,
@@ -159,6 +177,7 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
     }
 
     /// This member's part is done: passes the transaction on, or commits it. Nobody joins one that may be gone.
+    #[inline]
     pub(super) fn go_on<T, X>(
         mut self,
         worked: Worked<T, X>,
@@ -181,8 +200,9 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
             Err(Setback::Again(error)) => self.again(error, attempts),
             Err(Setback::Unknown(error)) => {
                 self.tell(Verdict::Unknown(error));
+                let host = &self.grouped.host;
                 self.leave();
-                Step::Over(worked.settle_unknown(error))
+                worked.settle_unknown(error, attempts, host)
             }
             Err(Setback::Failed(error)) => {
                 if self.group.is_none_or(|group| group.first == self.ticket) {
@@ -224,6 +244,7 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
     }
 
     /// Gives the turn and the transaction to the next in line, if there is one that may join.
+    #[inline]
     pub(super) fn pass(self) -> Result<(), Self> {
         let ticket = self.ticket;
         self.pass_as(Place::Member(ticket))
@@ -235,6 +256,7 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
         self.pass_as(Place::Gone(ticket))
     }
 
+    #[inline]
     pub(super) fn pass_as(mut self, own: Place) -> Result<(), Self> {
         let grouped = self.grouped;
         let mut line = grouped.line.lock();
@@ -260,6 +282,7 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
     }
 
     /// Tells the members before this one what became of the transaction, which is over.
+    #[inline]
     pub(super) fn tell(&mut self, verdict: Verdict) {
         let Some(group) = self.group.take() else { return };
         let mut line = self.grouped.line.lock();
@@ -288,11 +311,13 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
     }
 
     /// Lets the line go on behind this ticket.
+    #[inline]
     pub(super) fn leave(mut self) {
         self.step_out(Verdict::ReplayAtOnce);
     }
 
     /// Gives up the turn and the place; others of an open transaction work again.
+    #[inline]
     pub(super) fn step_out(&mut self, verdict: Verdict) {
         let first = self.group.take().map_or(self.ticket, |group| group.first);
         let grouped = self.grouped;

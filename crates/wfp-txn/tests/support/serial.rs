@@ -310,6 +310,10 @@ pub(crate) fn check(name: &str, case: &Case) -> Result<Vec<&'static str>, String
                     let taken_away = name == "retrying" && injected;
                     let may = case.restarts > 0 || lost || taken_away;
                     ensure!(may, "{thread}/{index} unknown, but no answer was lost");
+                    ensure!(
+                        plan.access == Access::ReadWrite,
+                        "{thread}/{index} modified nothing, and is unknown"
+                    );
                 }
             }
         }
