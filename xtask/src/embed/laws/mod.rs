@@ -334,8 +334,11 @@ fn table(sizes: &BTreeMap<&str, Vec<usize>>, stacks: &[Stack<'_>]) -> Result<Str
         compiler.split(" (").next().unwrap_or_default().trim()
     );
     let names = BARE.map(|bare| bare.name.split('-').next().unwrap_or_default());
-    let _ =
-        writeln!(text, "| block | functions | code and constants: {} | largest stack, objects not read |", names.join(" | "));
+    let _ = writeln!(
+        text,
+        "| block | functions | code and constants: {} | largest stack, objects not read |",
+        names.join(" | ")
+    );
     let _ = writeln!(text, "|---|---|---|---|---|---|");
     for block in BLOCKS {
         let own: Vec<_> = stacks.iter().filter(|stack| stack.law.block == block).collect();
