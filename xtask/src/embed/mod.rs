@@ -2,6 +2,7 @@
 
 mod kmod;
 mod laws;
+mod model;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,8 @@ pub(crate) enum Host {
         #[arg(long)]
         write: bool,
     },
+    /// A crate outside the workspace that model-checks itself together with three blocks
+    Model,
 }
 
 /// `cargo xtask embed HOST`.
@@ -26,11 +29,13 @@ pub(crate) fn run(host: &Host) -> Result<Outcome, Failure> {
     match host {
         Host::Kmod => kmod::run(),
         Host::Laws { write } => laws::run(*write),
+        Host::Model => model::run(),
     }
 }
 
 /// Each of them.
 pub(crate) fn all() -> Result<Outcome, Failure> {
+    model::run()?.settle()?;
     laws::run(false)?.settle()?;
     kmod::run()
 }

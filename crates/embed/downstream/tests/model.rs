@@ -48,11 +48,8 @@ fn execution(mistake: Mistake, loses_a_commit: bool, readers_first: bool) -> Fou
     let counts = [0, 1].map(|_| {
         ebpf_perfbuf::model::Modelled::new(ebpf_perfbuf::Geometry::new(32, Direction::Forward).unwrap(), 0)
     });
-    let filters = loom::sync::Arc::new(Serialized::<_, _, Raw>::new(
-        Small::new(loses_a_commit),
-        Bells,
-        Config::new(),
-    ));
+    let filters =
+        loom::sync::Arc::new(Serialized::<_, _, Raw>::new(Small::new(loses_a_commit), Bells, Config::new()));
 
     let attach = {
         let (trail, count, filters) = (trail.clone(), counts[1].clone(), filters.clone());
@@ -197,7 +194,9 @@ mod support {
 
         fn thread(&self) -> u64 {
             let name = format!("{:?}", loom::thread::current().id());
-            name.bytes().filter(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+            name.bytes()
+                .filter(u8::is_ascii_digit)
+                .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
         }
     }
 
@@ -220,7 +219,11 @@ mod support {
             Self(Mutex::new(State { loses_a_commit, ..State::default() }))
         }
 
-        fn with<T>(&self, session: u64, call: impl FnOnce(&mut State) -> Result<T, Code>) -> Result<T, Status> {
+        fn with<T>(
+            &self,
+            session: u64,
+            call: impl FnOnce(&mut State) -> Result<T, Code>,
+        ) -> Result<T, Status> {
             let mut state = self.0.lock().unwrap();
             assert_ne!(state.lost, Some(session), "a lost session is used");
             call(&mut state).map_err(|code| code.status(Prefix::Kernel))
