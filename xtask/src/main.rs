@@ -17,6 +17,7 @@ mod programs;
 mod readme;
 mod step;
 mod test;
+mod threads;
 mod windows;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Programs { write } => programs::run(write),
         Verb::Readmes => readme::write(),
         Verb::Test => test::run(),
+        Verb::Threads => threads::run(),
         Verb::Windows => windows::run(),
     };
     match result.and_then(Outcome::settle) {
@@ -137,6 +139,8 @@ enum Verb {
     Readmes,
     /// Everything that needs nothing but cargo: unit, integration and doc tests, bounded concurrency models
     Test,
+    /// Programs on several threads under ThreadSanitizer (needs nightly; some minutes)
+    Threads,
     /// The Windows parts, without Windows: the compiler for its target, and one executable under Wine
     Windows,
 }
