@@ -62,8 +62,6 @@ pub mod pause;
 #[cfg(target_os = "linux")]
 pub mod perf;
 #[cfg(target_os = "linux")]
-pub mod pin;
-#[cfg(target_os = "linux")]
 pub mod ring_program;
 #[cfg(target_os = "linux")]
 pub mod rows;
