@@ -89,7 +89,7 @@ enum Verb {
         #[arg(long, value_name = "STAGE", num_args = 1.., value_delimiter = ',', conflicts_with = "skip")]
         only: Vec<Stage>,
         /// Seconds for each fuzz target
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 12)]
         seconds: u32,
     },
     /// The blocks inside other people's code: a Linux module, bare metal, a Windows driver
