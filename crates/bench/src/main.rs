@@ -12,6 +12,7 @@
 )]
 
 mod floor;
+mod gate;
 mod idle;
 mod instructions;
 #[cfg(feature = "kernel")]
@@ -22,6 +23,7 @@ mod open;
 mod perf;
 mod process;
 mod report;
+mod vm;
 mod wfp;
 
 use std::path::PathBuf;
@@ -35,6 +37,18 @@ use report::Report;
 #[derive(Parser)]
 #[command(name = "ebpf-bench")]
 enum Arguments {
+    /// The performance gate: false alarms and detections beside the rules of others, under hogs
+    Gate {
+        /// Fewer gates: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// 10,000 gates without a change: takes minutes
+        #[arg(long, conflicts_with = "quick")]
+        full: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Opening objects, beside the peers
     Open {
         /// Only objects whose names contain this
@@ -86,6 +100,17 @@ enum Arguments {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// The machine: beside rbpf, and how its prices grow
+    Vm {
+        /// Only programs whose names contain this
+        filter: Option<String>,
+        /// Fewer turns: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Instructions per step, beside the committed table
     Instructions {
         /// Replace the table
@@ -97,6 +122,14 @@ enum Arguments {
 fn main() -> ExitCode {
     let turns = |quick| if quick { 11 } else { 41 };
     let reached = match Arguments::parse() {
+        Arguments::Gate { quick, full, json } => {
+            let extent = match (quick, full) {
+                (true, _) => gate::Extent::Quick,
+                (_, true) => gate::Extent::Full,
+                _ => gate::Extent::Usual,
+            };
+            figures(json, 21, |report, _| gate::run(report, extent))
+        }
         Arguments::Open { filter, quick, json } => {
             figures(json, turns(quick), |report, turns| open::run(report, turns, &filter.unwrap_or_default()))
         }
@@ -108,6 +141,9 @@ fn main() -> ExitCode {
             figures(json, turns(quick), |report, turns| perf(report, turns, &filter.unwrap_or_default()))
         }
         Arguments::Wfp { quick, json } => figures(json, turns(quick), wfp::run),
+        Arguments::Vm { filter, quick, json } => {
+            figures(json, turns(quick), |report, turns| vm::run(report, turns, &filter.unwrap_or_default()))
+        }
         Arguments::Instructions { write } => instructions::run(write),
     };
     match reached {

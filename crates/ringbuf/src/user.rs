@@ -11,7 +11,7 @@ use crate::header::{BUSY_BIT, DISCARD_BIT, HEADER_SIZE, Header, MAX_PAYLOAD, rec
 use crate::memory::{Claim, Contiguous, Extent, Length, Memory, Position};
 use crate::order::sites;
 use crate::space::{self, ProducerError};
-use crate::{SubmitFlags, Wakeup};
+use crate::{PayloadOverrun, SubmitFlags, Wakeup};
 
 /// Produces into a user ring; one producer, as the kernel demands.
 #[derive(Debug)]
@@ -89,6 +89,19 @@ impl<M: Memory> UserReservation<'_, M> {
     /// Gives the sample up.
     pub fn discard(self) {
         drop(self);
+    }
+
+    /// Writes `bytes` from `offset` on.
+    ///
+    /// # Errors
+    /// Nothing is written when `bytes` would run over the end of the payload.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), PayloadOverrun> {
+        let end = offset.checked_add(bytes.len()).filter(|end| *end <= self.claim.length());
+        if end.is_none() {
+            return Err(PayloadOverrun { offset, length: bytes.len(), payload: self.claim.length() });
+        }
+        self.memory.write(&mut self.claim, offset, bytes);
+        Ok(())
     }
 
     /// Payload bytes.

@@ -43,6 +43,15 @@ pub enum VmError {
         /// Bytes it asked for.
         requested: u64,
     },
+    /// The map did not take what was to be put into one of its entries.
+    InvalidSlot {
+        /// Name of the map.
+        name: Box<str>,
+        /// The entry.
+        slot: u32,
+        /// Why.
+        error: MapError,
+    },
     /// The map is no ring.
     NotARing {
         /// Name of the map.
@@ -74,6 +83,7 @@ impl fmt::Display for VmError {
             Self::OutOfMemory { name, requested } => {
                 write!(f, "'{name}' needs {requested} bytes, and the allocator has none")
             }
+            Self::InvalidSlot { name, slot, error } => write!(f, "map '{name}': entry {slot}: {error}"),
             Self::NotARing { name } => write!(f, "map '{name}' is no ring"),
             Self::RingInUse { name } => write!(f, "ring '{name}' has a consumer already"),
             Self::UnsupportedMapKind { name, kind } => {
@@ -87,6 +97,7 @@ impl error::Error for VmError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Self::InvalidProgram { error, .. } => Some(error),
+            Self::InvalidSlot { error, .. } => Some(error),
             _ => None,
         }
     }
@@ -281,6 +292,13 @@ pub enum FaultKind {
         /// What it was given.
         value: u64,
     },
+    /// A helper was given something else where it needs the program's context.
+    NotTheContext {
+        /// The helper.
+        helper: u32,
+        /// What it was given.
+        value: u64,
+    },
     /// `bpf_ringbuf_submit` or `_discard` on something that is not a live reservation.
     NotAReservation {
         /// What it was given.
@@ -302,11 +320,20 @@ pub enum FaultKind {
         /// Whether it was a write.
         write: bool,
     },
-    /// The program ended without committing what it had reserved in a ring. The records were discarded.
+    /// A helper of the host's did not go on.
+    Refused {
+        /// The helper.
+        helper: u32,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The program ended, or went on with another one, without committing what it had reserved in a ring. The records were discarded.
     ReservationLeak {
         /// How many.
         reservations: u32,
     },
+    /// More than [`MAX_PROGRAM_MAPS`](crate::MAX_PROGRAM_MAPS) different maps were found in maps by one run.
+    TooManyMaps,
     /// More than [`MAX_RESERVATIONS`](crate::MAX_RESERVATIONS) at once.
     TooManyReservations,
     /// An atomic operation on an address that is no multiple of its size.
@@ -336,6 +363,13 @@ impl fmt::Display for FaultKind {
                 write!(f, "helper {helper}: {value:#x} is not a function of the program")
             }
             Self::NotAMap { helper, value } => write!(f, "helper {helper}: {value:#x} is not a map"),
+            Self::NotTheContext { helper, value } => {
+                write!(f, "helper {helper}: {value:#x} is not the context")
+            }
+            Self::Refused { helper, reason } => write!(f, "helper {helper}: {reason}"),
+            Self::TooManyMaps => {
+                write!(f, "more than {} maps found in maps", crate::MAX_PROGRAM_MAPS)
+            }
             Self::NotAReservation { value } => write!(f, "{value:#x} is not a live ring reservation"),
             Self::OutOfBounds { address, size, write } => {
                 let access = if *write { "write" } else { "read" };

@@ -3,86 +3,154 @@
 //! What Linux's verifier would refuse beforehand is a fault here when it happens: a bad pointer, a helper on the wrong kind of
 //! map. What Linux answers with an error number is answered with that number.
 
+use crate::dynptr::{self, Dynptr, Kind};
 use crate::error::{FaultKind, MapError};
 use crate::host::Host;
 use crate::maps::VmMap;
-use crate::memory::{MapSlot, Memory, Scratch, index, low};
+use crate::memory::{MapSlot, Memory, Region, Scratch, index, low};
+use crate::numbers::HelperNumbers;
 use crate::ring::RingReservation;
 use crate::trace;
 
-const MAP_LOOKUP_ELEM: u32 = 1;
-const MAP_UPDATE_ELEM: u32 = 2;
-const MAP_DELETE_ELEM: u32 = 3;
-const KTIME_GET_NS: u32 = 5;
-const TRACE_PRINTK: u32 = 6;
-const GET_PRANDOM_U32: u32 = 7;
-const GET_SMP_PROCESSOR_ID: u32 = 8;
-const GET_CURRENT_PID_TGID: u32 = 14;
-const GET_CURRENT_UID_GID: u32 = 15;
-const GET_CURRENT_COMM: u32 = 16;
-const MAP_PUSH_ELEM: u32 = 87;
-const MAP_POP_ELEM: u32 = 88;
-const MAP_PEEK_ELEM: u32 = 89;
-const KTIME_GET_BOOT_NS: u32 = 125;
-const RINGBUF_OUTPUT: u32 = 130;
-pub(crate) const RINGBUF_RESERVE: u32 = 131;
-const RINGBUF_SUBMIT: u32 = 132;
-const RINGBUF_DISCARD: u32 = 133;
-const RINGBUF_QUERY: u32 = 134;
-const KTIME_GET_COARSE_NS: u32 = 160;
-/// Runs in the interpreter, because it runs instructions.
-pub(crate) const LOOP: u32 = 181;
+macro_rules! helpers {
+    ($($(#[$doc:meta])* $name:ident = $number:literal;)*) => {
+        $($(#[$doc])* pub(crate) const $name: u32 = $number;)*
 
-const EINVAL: i32 = -22;
-const EAGAIN: i32 = -11;
+        /// Whether this machine has the helper that Linux gave that number.
+        pub(crate) fn is_known(helper: u32) -> bool {
+            helper <= LAST && matches!(helper, $($name)|*)
+        }
+    };
+}
 
-/// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP`.
-const WAKEUP_FLAGS: u64 = 3;
+/// Linux's numbers end far below; those of helpers that only Windows has begin here.
+const LAST: u32 = 0xffff;
 
-/// Whether this machine has the helper.
-pub(crate) fn is_known(helper: u32) -> bool {
-    matches!(
+helpers! {
+    MAP_LOOKUP_ELEM = 1;
+    MAP_UPDATE_ELEM = 2;
+    MAP_DELETE_ELEM = 3;
+    KTIME_GET_NS = 5;
+    TRACE_PRINTK = 6;
+    GET_PRANDOM_U32 = 7;
+    GET_SMP_PROCESSOR_ID = 8;
+    TAIL_CALL = 12;
+    GET_CURRENT_PID_TGID = 14;
+    GET_CURRENT_UID_GID = 15;
+    GET_CURRENT_COMM = 16;
+    PERF_EVENT_OUTPUT = 25;
+    CSUM_DIFF = 28;
+    MAP_PUSH_ELEM = 87;
+    MAP_POP_ELEM = 88;
+    MAP_PEEK_ELEM = 89;
+    KTIME_GET_BOOT_NS = 125;
+    RINGBUF_OUTPUT = 130;
+    RINGBUF_RESERVE = 131;
+    RINGBUF_SUBMIT = 132;
+    RINGBUF_DISCARD = 133;
+    RINGBUF_QUERY = 134;
+    KTIME_GET_COARSE_NS = 160;
+    /// Runs functions of the program, see `callbacks`.
+    FOR_EACH_MAP_ELEM = 164;
+    /// Runs in the interpreter, because it runs instructions.
+    LOOP = 181;
+    MAP_LOOKUP_PERCPU_ELEM = 195;
+    DYNPTR_FROM_MEM = 197;
+    RINGBUF_RESERVE_DYNPTR = 198;
+    RINGBUF_SUBMIT_DYNPTR = 199;
+    RINGBUF_DISCARD_DYNPTR = 200;
+    DYNPTR_READ = 201;
+    DYNPTR_WRITE = 202;
+    DYNPTR_DATA = 203;
+    /// Runs functions of the program, see `callbacks`.
+    USER_RINGBUF_DRAIN = 209;
+
+    // Only on Windows.
+    MAP_LOOKUP_AND_DELETE_ELEM = 0x1_0004;
+    /// Without a look at the flags.
+    RINGBUF_OUTPUT_PLAIN = 0x1_000b;
+    MEMCPY = 0x1_0016;
+    MEMCMP = 0x1_0017;
+    MEMSET = 0x1_0018;
+    MEMMOVE = 0x1_0019;
+    KTIME_GET_BOOT_MS = 0x1_001e;
+    KTIME_GET_MS = 0x1_001f;
+}
+
+/// Whether a negative answer is an error number.
+pub(crate) fn answers_with_errors(helper: u32) -> bool {
+    !matches!(
         helper,
         MAP_LOOKUP_ELEM
-            | MAP_UPDATE_ELEM
-            | MAP_DELETE_ELEM
+            | MAP_LOOKUP_AND_DELETE_ELEM
             | KTIME_GET_NS
-            | TRACE_PRINTK
+            | KTIME_GET_BOOT_NS
+            | KTIME_GET_BOOT_MS
+            | KTIME_GET_MS
             | GET_PRANDOM_U32
             | GET_SMP_PROCESSOR_ID
             | GET_CURRENT_PID_TGID
-            | GET_CURRENT_UID_GID
-            | GET_CURRENT_COMM
-            | MAP_PUSH_ELEM
-            | MAP_POP_ELEM
-            | MAP_PEEK_ELEM
-            | KTIME_GET_BOOT_NS
-            | RINGBUF_OUTPUT
-            | RINGBUF_RESERVE
-            | RINGBUF_SUBMIT
-            | RINGBUF_DISCARD
-            | RINGBUF_QUERY
-            | KTIME_GET_COARSE_NS
-            | LOOP
+            | MEMCMP
     )
 }
+
+pub(crate) const EPERM: i32 = -1;
+pub(crate) const ENOENT: i32 = -2;
+pub(crate) const E2BIG: i32 = -7;
+pub(crate) const EAGAIN: i32 = -11;
+pub(crate) const ENOMEM: i32 = -12;
+pub(crate) const EEXIST: i32 = -17;
+pub(crate) const EINVAL: i32 = -22;
+pub(crate) const ENOSPC: i32 = -28;
+pub(crate) const EOPNOTSUPP: i32 = -95;
+pub(crate) const ENOTSUPP: i32 = -524;
+
+/// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP`.
+pub(crate) const WAKEUP_FLAGS: u64 = 3;
 
 /// An error number as register 0 carries it.
 pub(crate) fn errno(number: i32) -> u64 {
     i64::from(number).cast_unsigned()
 }
 
-/// Calls a helper with registers 1 to 5; gives register 0.
-pub(crate) fn call(
-    helper: u32,
-    arguments: [u64; 5],
-    memory: &mut Memory<'_, '_>,
+/// `bpf_map_lookup_elem`.
+pub(crate) fn map_lookup(
+    map: u64,
+    key: u64,
+    memory: &Memory<'_, '_>,
     host: &dyn Host,
 ) -> Result<u64, FaultKind> {
+    let call = Call { helper: MAP_LOOKUP_ELEM, arguments: &[map, key, 0, 0, 0] };
+    let slot = call.map(memory, |map| map.is_keyed() || map.holds_maps())?;
+    let size = index(slot.map.key_size());
+    let mut scratch;
+    let key = match memory.plain(key, size) {
+        Some(bytes) => bytes,
+        None => {
+            scratch = Scratch::new();
+            memory.bytes(key, size, &mut scratch)?
+        }
+    };
+    if slot.map.holds_maps() {
+        let element = key.first_chunk().map_or(0, |key| u32::from_ne_bytes(*key));
+        return slot.map.inner_map(element).map_or(Ok(0), |map| memory.acquire(map));
+    }
+    let cpu = if slot.map.cpus() == 1 { 0 } else { host.processor() };
+    Ok(slot.map.lookup_offset(key, cpu).map_or(0, |offset| slot.address(offset)))
+}
+
+/// Calls a helper with registers 1 to 5; gives register 0. Those that have a [`Code`](crate::decode::Code) of their own are not called here.
+#[inline(never)]
+pub(crate) fn call(
+    helper: u32,
+    arguments: &[u64; 5],
+    memory: &mut Memory<'_, '_>,
+    host: &dyn Host,
+    numbers: HelperNumbers,
+) -> Result<u64, FaultKind> {
     let call = Call { helper, arguments };
-    match helper {
-        MAP_LOOKUP_ELEM => call.map_lookup(memory),
-        MAP_UPDATE_ELEM => call.map_update(memory),
+    let answer = match helper {
+        MAP_UPDATE_ELEM => call.map_update(memory, host),
         MAP_DELETE_ELEM => call.map_delete(memory),
         KTIME_GET_NS => Ok(host.monotonic_ns()),
         TRACE_PRINTK => call.trace_printk(memory, host),
@@ -91,39 +159,53 @@ pub(crate) fn call(
         GET_CURRENT_PID_TGID => Ok(host.pid_tgid()),
         GET_CURRENT_UID_GID => Ok(host.uid_gid()),
         GET_CURRENT_COMM => call.comm(memory, host),
+        PERF_EVENT_OUTPUT => call.perf_event_output(memory, host),
+        CSUM_DIFF => call.csum_diff(memory),
         MAP_PUSH_ELEM => call.map_push(memory),
         MAP_POP_ELEM => call.map_next(memory, true),
         MAP_PEEK_ELEM => call.map_next(memory, false),
         KTIME_GET_BOOT_NS => Ok(host.boot_ns()),
-        RINGBUF_OUTPUT => call.ringbuf_output(memory, host),
+        RINGBUF_OUTPUT => call.ringbuf_output(memory, host, arguments[3]),
+        RINGBUF_OUTPUT_PLAIN => call.ringbuf_output(memory, host, 0),
         RINGBUF_RESERVE => call.ringbuf_reserve(memory),
-        RINGBUF_SUBMIT | RINGBUF_DISCARD => call.ringbuf_commit(memory, host),
+        RINGBUF_SUBMIT | RINGBUF_DISCARD => call.ringbuf_commit(memory, host, arguments[0]),
         RINGBUF_QUERY => call.ringbuf_query(memory),
         KTIME_GET_COARSE_NS => Ok(host.coarse_ns()),
+        MAP_LOOKUP_PERCPU_ELEM => call.map_lookup_percpu(memory),
+        MAP_LOOKUP_AND_DELETE_ELEM => call.map_lookup_and_delete(memory, host),
+        DYNPTR_FROM_MEM => call.dynptr_from_mem(memory),
+        RINGBUF_RESERVE_DYNPTR => call.ringbuf_reserve_dynptr(memory),
+        RINGBUF_SUBMIT_DYNPTR | RINGBUF_DISCARD_DYNPTR => call.ringbuf_commit_dynptr(memory, host),
+        DYNPTR_READ => call.dynptr_read(memory),
+        DYNPTR_WRITE => call.dynptr_write(memory),
+        DYNPTR_DATA => call.dynptr_data(memory),
+        MEMCPY | MEMMOVE => call.memmove(memory),
+        MEMCMP => call.memcmp(memory),
+        MEMSET => call.memset(memory),
+        KTIME_GET_BOOT_MS => Ok(host.boot_ns() / NANOSECONDS),
+        KTIME_GET_MS => Ok(host.monotonic_ns() / NANOSECONDS),
         // Validation has let no other through.
         _ => Ok(errno(EINVAL)),
-    }
+    };
+    answer.map(|answer| numbers.answer(helper, answer))
 }
 
-struct Call {
+/// Of a millisecond.
+const NANOSECONDS: u64 = 1_000_000;
+
+struct Call<'r> {
     helper: u32,
-    arguments: [u64; 5],
+    arguments: &'r [u64; 5],
 }
 
-impl Call {
-    fn map_lookup(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let slot = self.map(memory, VmMap::is_keyed)?;
-        let mut scratch = Scratch::new();
-        let key = memory.bytes(self.arguments[1], index(slot.map.key_size()), &mut scratch)?;
-        Ok(slot.map.lookup_offset(key).map_or(0, |offset| slot.address(offset)))
-    }
-
-    fn map_update(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
+impl Call<'_> {
+    fn map_update(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
         let slot = self.writable(self.map(memory, VmMap::is_keyed)?)?;
         let (mut key, mut value) = (Scratch::new(), Scratch::new());
         let key = memory.bytes(self.arguments[1], index(slot.map.key_size()), &mut key)?;
         let value = memory.bytes(self.arguments[2], index(slot.map.value_size()), &mut value)?;
-        Ok(answer(slot.map.update_unchecked(key, value, self.arguments[3])))
+        let cpu = if slot.map.cpus() == 1 { 0 } else { host.processor() };
+        Ok(answer(slot.map.update_unchecked(key, value, self.arguments[3], cpu)))
     }
 
     fn map_delete(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
@@ -179,7 +261,7 @@ impl Call {
     }
 
     fn trace_printk(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let [format, size, values @ ..] = self.arguments;
+        let [format, size, values @ ..] = *self.arguments;
         let mut scratch = Scratch::new();
         let format = memory.bytes(format, index(low(size)), &mut scratch)?;
         let mut message = trace::Message::new();
@@ -191,20 +273,27 @@ impl Call {
         Ok(message.as_bytes().len() as u64)
     }
 
-    fn ringbuf_output(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let [_, data, size, flags, _] = self.arguments;
+    fn ringbuf_output(&self, memory: &Memory<'_, '_>, host: &dyn Host, flags: u64) -> Result<u64, FaultKind> {
+        let [_, data, size, ..] = *self.arguments;
         let slot = self.map(memory, is_ring)?;
         let Ok(length) = usize::try_from(size) else {
             return Err(FaultKind::OutOfBounds { address: data, size: u32::MAX, write: false });
         };
-        let mut scratch = Scratch::new();
-        let data = memory.bytes(data, length, &mut scratch)?;
+        let mut scratch;
+        let payload = match memory.plain(data, length) {
+            Some(payload) => payload,
+            None => {
+                scratch = Scratch::new();
+                memory.bytes(data, length, &mut scratch)?
+            }
+        };
         if flags & !WAKEUP_FLAGS != 0 {
             return Ok(errno(EINVAL));
         }
-        let Some(reservation) = RingReservation::new(&slot.map, size) else { return Ok(errno(EAGAIN)) };
-        reservation.write(0, data);
-        if let Some(map) = reservation.submit(flags) {
+        let Some(woken) = RingReservation::output(&slot.map, payload, flags) else {
+            return Ok(errno(EAGAIN));
+        };
+        if let Some(map) = woken {
             host.wake(map);
         }
         Ok(0)
@@ -222,10 +311,15 @@ impl Call {
         Ok(reservation.and_then(|reservation| memory.keep(reservation)).unwrap_or(0))
     }
 
-    fn ringbuf_commit(&self, memory: &mut Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let [value, flags, ..] = self.arguments;
+    fn ringbuf_commit(
+        &self,
+        memory: &mut Memory<'_, '_>,
+        host: &dyn Host,
+        value: u64,
+    ) -> Result<u64, FaultKind> {
         let reservation = memory.release(value).ok_or(FaultKind::NotAReservation { value })?;
-        let woken = if self.helper == RINGBUF_SUBMIT {
+        let flags = self.arguments[1];
+        let woken = if matches!(self.helper, RINGBUF_SUBMIT | RINGBUF_SUBMIT_DYNPTR) {
             reservation.submit(flags)
         } else {
             reservation.discard(flags)
@@ -239,6 +333,190 @@ impl Call {
     fn ringbuf_query(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
         let slot = self.map(memory, is_ring)?;
         Ok(slot.map.ring().map_or(0, |ring| ring.query(self.arguments[1])))
+    }
+
+    /// `bpf_map_lookup_percpu_elem`: the value of the CPU in register 3.
+    fn map_lookup_percpu(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
+        let slot = self.map(memory, VmMap::is_keyed)?;
+        let mut scratch = Scratch::new();
+        let key = memory.bytes(self.arguments[1], index(slot.map.key_size()), &mut scratch)?;
+        let offset = slot.map.lookup_offset_of(key, low(self.arguments[2]));
+        Ok(offset.map_or(0, |offset| slot.address(offset)))
+    }
+
+    /// The value stays readable until its slot is used again, as after a deletion.
+    fn map_lookup_and_delete(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
+        let slot = self.writable(self.map(memory, VmMap::is_keyed)?)?;
+        let mut scratch = Scratch::new();
+        let key = memory.bytes(self.arguments[1], index(slot.map.key_size()), &mut scratch)?;
+        let Some(offset) = slot.map.lookup_offset(key, host.processor()) else { return Ok(0) };
+        Ok(if slot.map.delete_unchecked(key).is_ok() { slot.address(offset) } else { 0 })
+    }
+
+    /// `bpf_perf_event_output`, its checks in Linux's order.
+    fn perf_event_output(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
+        const CURRENT_CPU: u64 = 0xffff_ffff;
+        let [context, value, flags, data, size] = *self.arguments;
+        let helper = self.helper;
+        if context != Region::Context.address(0) {
+            return Err(FaultKind::NotTheContext { helper, value: context });
+        }
+        let slot = memory.handle(value).ok_or(FaultKind::NotAMap { helper, value })?;
+        if !slot.map.is_perf_array() {
+            return Err(FaultKind::WrongMapKind { helper, kind: slot.map.kind() });
+        }
+        let Ok(length) = usize::try_from(size) else {
+            return Err(FaultKind::OutOfBounds { address: data, size: u32::MAX, write: false });
+        };
+        let mut scratch = Scratch::new();
+        let payload = memory.bytes(data, length, &mut scratch)?;
+        if flags & !CURRENT_CPU != 0 {
+            return Ok(errno(EINVAL));
+        }
+        let cpu = host.processor();
+        let number = if flags == CURRENT_CPU { cpu } else { low(flags) };
+        if number >= slot.map.max_entries() {
+            return Ok(errno(E2BIG));
+        }
+        let Some(ring) = slot.map.perf_ring(number) else { return Ok(errno(ENOENT)) };
+        match ring.output(cpu, payload) {
+            Ok(wakes) => {
+                if wakes {
+                    host.wake_cpu(&slot.map, number);
+                }
+                Ok(0)
+            }
+            Err(number) => Ok(errno(number)),
+        }
+    }
+
+    /// `bpf_csum_diff`: what a checksum becomes when some bytes go and others come.
+    fn csum_diff(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
+        let [from, from_size, to, to_size, seed] = *self.arguments;
+        let (from_size, to_size) = (low(from_size), low(to_size));
+        if from_size & 3 != 0 || to_size & 3 != 0 {
+            return Ok(errno(EINVAL));
+        }
+        let mut sum = u64::from(low(seed));
+        for (address, size, invert) in [(to, to_size, 0u32), (from, from_size, u32::MAX)] {
+            let mut scratch = Scratch::new();
+            let bytes = memory.bytes(address, index(size), &mut scratch)?;
+            for word in bytes.as_chunks::<4>().0 {
+                sum = sum.wrapping_add(u64::from(u32::from_ne_bytes(*word) ^ invert));
+            }
+        }
+        // Folded to 16 bits, as all architectures do since Linux 6.13.
+        while sum >> 16 != 0 {
+            sum = (sum & 0xffff).wrapping_add(sum >> 16);
+        }
+        Ok(sum)
+    }
+
+    fn dynptr_from_mem(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
+        let [data, size, flags, out, _] = *self.arguments;
+        let size = low(size);
+        memory.check(data, index(size), true)?;
+        let (dynptr, answer) = if size > dynptr::MAX_SIZE {
+            (Dynptr::NULL, errno(E2BIG))
+        } else if flags != 0 {
+            (Dynptr::NULL, errno(EINVAL))
+        } else {
+            (Dynptr::new(data, size, Kind::Local), 0)
+        };
+        dynptr.write(out, memory)?;
+        Ok(answer)
+    }
+
+    fn ringbuf_reserve_dynptr(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
+        let [_, size, flags, out, _] = *self.arguments;
+        let slot = self.map(memory, is_ring)?;
+        let size = low(size);
+        Dynptr::NULL.write(out, memory)?;
+        if flags != 0 {
+            return Ok(errno(EINVAL));
+        }
+        if size > dynptr::MAX_SIZE {
+            return Ok(errno(E2BIG));
+        }
+        if !memory.can_keep() {
+            return Err(FaultKind::TooManyReservations);
+        }
+        let reservation = RingReservation::new(&slot.map, u64::from(size));
+        let Some(data) = reservation.and_then(|reservation| memory.keep(reservation)) else {
+            return Ok(errno(EINVAL));
+        };
+        Dynptr::new(data, size, Kind::Ring).write(out, memory)?;
+        Ok(0)
+    }
+
+    fn ringbuf_commit_dynptr(&self, memory: &mut Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
+        let dynptr = Dynptr::read(self.arguments[0], memory)?;
+        if dynptr.kind == Kind::Null {
+            return Ok(0);
+        }
+        self.ringbuf_commit(memory, host, dynptr.data)?;
+        Dynptr::NULL.write(self.arguments[0], memory)?;
+        Ok(0)
+    }
+
+    fn dynptr_read(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
+        let [out, length, source, offset, flags] = *self.arguments;
+        let dynptr = Dynptr::read(source, memory)?;
+        memory.check(out, index(low(length)), true)?;
+        if dynptr.kind == Kind::Null || flags != 0 {
+            return Ok(errno(EINVAL));
+        }
+        let Some(from) = dynptr.slice(offset, u64::from(low(length))) else { return Ok(errno(E2BIG)) };
+        dynptr::copy(out, from, length, memory)?;
+        Ok(0)
+    }
+
+    fn dynptr_write(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
+        let [target, offset, data, length, flags] = *self.arguments;
+        let dynptr = Dynptr::read(target, memory)?;
+        memory.check(data, index(low(length)), false)?;
+        if dynptr.kind == Kind::Null || flags != 0 {
+            return Ok(errno(EINVAL));
+        }
+        let Some(to) = dynptr.slice(offset, u64::from(low(length))) else { return Ok(errno(E2BIG)) };
+        dynptr::copy(to, data, length, memory)?;
+        Ok(0)
+    }
+
+    fn dynptr_data(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
+        let dynptr = Dynptr::read(self.arguments[0], memory)?;
+        Ok(dynptr.slice(self.arguments[1], u64::from(low(self.arguments[2]))).unwrap_or(0))
+    }
+
+    /// `bpf_memcpy_s`, `bpf_memmove_s`: a target that is too short gets nothing.
+    fn memmove(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
+        let [to, room, from, length, _] = *self.arguments;
+        if low(length) > low(room) {
+            return Ok(errno(EINVAL));
+        }
+        dynptr::copy(to, from, length, memory)?;
+        Ok(0)
+    }
+
+    /// `bpf_memcmp_s`: below, equal or above, the shorter one first where one is the other's beginning.
+    fn memcmp(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
+        let [first, first_length, second, second_length, _] = *self.arguments;
+        let (mut one, mut other) = (Scratch::new(), Scratch::new());
+        let first = memory.bytes(first, index(low(first_length)), &mut one)?;
+        let second = memory.bytes(second, index(low(second_length)), &mut other)?;
+        Ok(errno(first.cmp(second) as i32))
+    }
+
+    fn memset(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
+        let [place, length, byte, ..] = *self.arguments;
+        let length = index(low(length));
+        memory.check(place, length, true)?;
+        let piece = [byte.to_le_bytes()[0]; 64];
+        for start in (0..length).step_by(piece.len()) {
+            let size = length.saturating_sub(start).min(piece.len());
+            memory.write(place.wrapping_add(start as u64), piece.get(..size).unwrap_or_default())?;
+        }
+        Ok(place)
     }
 
     /// The map in register 1, of a kind that the helper works on.

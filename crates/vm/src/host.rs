@@ -1,8 +1,11 @@
 //! What programs learn about the world, and what they tell it.
 
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::error::FaultKind;
 use crate::maps::VmMap;
+use crate::memory::{Memory, Scratch};
 
 /// Answers the helpers whose answers are not in the program's own state.
 ///
@@ -48,8 +51,99 @@ pub trait Host: Send + Sync {
     /// What a program printed with `bpf_trace_printk`, formatted. Dropped unless the host does something with it.
     fn trace(&self, _message: &[u8]) {}
 
-    /// A record was committed to `ring` and its consumer may be asleep.
+    /// The other side of `ring` may be asleep: a record was committed to a ring buffer, samples were drained from a user ring.
     fn wake(&self, _ring: &VmMap) {}
+
+    /// The reader of CPU `cpu`'s ring in a perf event array is to be woken.
+    fn wake_cpu(&self, map: &VmMap, cpu: u32) {
+        let _ = cpu;
+        self.wake(map);
+    }
+
+    /// Whether this host has a helper with that number. It is asked when a program is loaded that calls one which the machine does not have; the machine's own come
+    /// first.
+    fn knows(&self, helper: u32) -> bool {
+        let _ = helper;
+        false
+    }
+
+    /// Calls a helper that the host [knows](Self::knows); gives register 0.
+    ///
+    /// # Errors
+    /// What stops the run: what [`HelperCall`] says of arguments that are no good, or [`FaultKind::Refused`].
+    fn call(&self, helper: u32, call: &mut HelperCall<'_>) -> Result<u64, FaultKind> {
+        let _ = call;
+        Err(FaultKind::Refused { helper, reason: "the host has no such helper" })
+    }
+}
+
+/// The arguments of a helper that a [`Host`] has, and what they may point to.
+pub struct HelperCall<'c> {
+    arguments: &'c [u64; 5],
+    memory: &'c mut dyn Pointed,
+}
+
+impl<'c> HelperCall<'c> {
+    pub(crate) fn new(arguments: &'c [u64; 5], memory: &'c mut dyn Pointed) -> Self {
+        Self { arguments, memory }
+    }
+
+    /// Registers 1 to 5.
+    #[must_use]
+    pub fn arguments(&self) -> [u64; 5] {
+        *self.arguments
+    }
+
+    /// Copies what stands at a pointer of the program's.
+    ///
+    /// # Errors
+    /// When any of these bytes may not be read.
+    pub fn read(&self, pointer: u64, out: &mut [u8]) -> Result<(), FaultKind> {
+        self.memory.read(pointer, out)
+    }
+
+    /// Copies `bytes` to where a pointer of the program's points.
+    ///
+    /// # Errors
+    /// When any of these bytes may not be written; then none is.
+    pub fn write(&mut self, pointer: u64, bytes: &[u8]) -> Result<(), FaultKind> {
+        self.memory.write(pointer, bytes)
+    }
+
+    /// The map that an argument names.
+    #[must_use]
+    pub fn map(&self, argument: u64) -> Option<&VmMap> {
+        self.memory.map(argument)
+    }
+}
+
+impl fmt::Debug for HelperCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HelperCall").field("arguments", self.arguments).finish_non_exhaustive()
+    }
+}
+
+/// The memory of a run, as helpers of the host see it.
+pub(crate) trait Pointed {
+    fn read(&self, pointer: u64, out: &mut [u8]) -> Result<(), FaultKind>;
+    fn write(&mut self, pointer: u64, bytes: &[u8]) -> Result<(), FaultKind>;
+    fn map(&self, argument: u64) -> Option<&VmMap>;
+}
+
+impl Pointed for Memory<'_, '_> {
+    fn read(&self, pointer: u64, out: &mut [u8]) -> Result<(), FaultKind> {
+        let mut scratch = Scratch::new();
+        out.copy_from_slice(self.bytes(pointer, out.len(), &mut scratch)?);
+        Ok(())
+    }
+
+    fn write(&mut self, pointer: u64, bytes: &[u8]) -> Result<(), FaultKind> {
+        Memory::write(self, pointer, bytes)
+    }
+
+    fn map(&self, argument: u64) -> Option<&VmMap> {
+        self.handle(argument).map(|slot| &slot.map)
+    }
 }
 
 /// A host that is the same in every run: its clock moves one microsecond with each reading, its random numbers are a

@@ -1,20 +1,55 @@
 //! Running decoded instructions, as RFC 9669 defines them.
 
 use crate::arithmetic::*;
-use crate::decode::Register::{self, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
+use crate::decode::Register::{self, R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
 use crate::decode::{Code, Op};
 use crate::error::{Fault, FaultKind};
 use crate::helpers;
-use crate::host::Host;
-use crate::memory::{Memory, Region, high, index, low};
-use crate::program::Outcome;
+use crate::host::{HelperCall, Host};
+use crate::memory::{CONTEXT, Memory, Region, high, index, low};
+use crate::numbers::HelperNumbers;
+use crate::program::VmProgram;
 
 /// What is the same in all runs of a program.
 pub(crate) struct Machine<'p> {
     pub(crate) ops: &'p [Op],
-    pub(crate) budget: u64,
     pub(crate) host: &'p dyn Host,
+    pub(crate) numbers: HelperNumbers,
 }
+
+/// What goes on through tail calls and callbacks.
+pub(crate) struct State {
+    /// The instructions that the run was allowed.
+    pub(crate) budget: u64,
+    /// Those that are left.
+    pub(crate) left: i64,
+    pub(crate) tail_calls: u32,
+}
+
+/// Where to begin.
+pub(crate) struct Entry {
+    function: usize,
+    /// Frames below it.
+    base: usize,
+    arguments: [u64; 5],
+}
+
+impl Entry {
+    /// The program itself.
+    pub(crate) const START: Self =
+        Self { function: 0, base: 0, arguments: [(CONTEXT as u64) << 32, 0, 0, 0, 0] };
+}
+
+/// How it ends when nothing is wrong.
+pub(crate) enum End {
+    /// With register 0.
+    Returned(u64),
+    /// The program is to be gone on with, on the same context.
+    TailCall(VmProgram),
+}
+
+/// Tail calls of one run (`MAX_TAIL_CALL_CNT`).
+const MAX_TAIL_CALLS: u32 = 33;
 
 /// Where a function returns to.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +90,13 @@ impl Registers {
         }
     }
 
+    /// Registers 1 to 5, where they are: a copy would wait for their stores.
+    #[inline(always)]
+    fn arguments(&self) -> &[u64; 5] {
+        const NONE: &[u64; 5] = &[0; 5];
+        self.0.get(1..).and_then(<[u64]>::first_chunk).unwrap_or(NONE)
+    }
+
     fn saved(&self) -> [u64; 4] {
         SAVED.map(|register| self.get(register))
     }
@@ -70,24 +112,30 @@ impl Registers {
 const SAVED: [Register; 4] = [R6, R7, R8, R9];
 
 impl Machine<'_> {
-    /// Runs from the first instruction until the program returns or is stopped. `frames` has room for the calls below it.
+    /// Runs a function until it returns or is stopped. `frames` has room for the calls above it.
     pub(crate) fn interpret(
         &self,
         memory: &mut Memory<'_, '_>,
         frames: &mut [CallFrame],
-    ) -> Result<Outcome, Fault> {
-        let mut r = Registers([0; Register::ALL.len()]);
-        r.set(R1, Region::Context.address(0));
-        r.set(R10, Memory::frame_pointer(0));
-        let mut remaining = self.budget;
+        entry: Entry,
+        state: &mut State,
+    ) -> Result<End, Fault> {
+        let [r1, r2, r3, r4, r5] = entry.arguments;
+        let mut r = Registers([0, r1, r2, r3, r4, r5, 0, 0, 0, 0, Memory::frame_pointer(entry.base)]);
         let mut depth = 0usize;
-        let mut next = 0usize;
-        let last = 'blocks: loop {
-            let start = next;
+        // What is left of the budget if all that is ahead in `rest` were run; so it may be below 0, until control leaves some of that behind.
+        let mut rest = self.ops.get(entry.function..).unwrap_or_default().iter();
+        let mut ahead = state.left.wrapping_sub(count(&rest));
+        'blocks: loop {
             let target = 'block: loop {
-                let at = next;
-                let Some(op) = self.ops.get(at) else { return fault(at, FaultKind::NoInstruction) };
-                next = at.wrapping_add(1);
+                let Some(op) = rest.next() else {
+                    return fault(self.ops.len(), FaultKind::NoInstruction);
+                };
+                macro_rules! fault {
+                    ($kind:expr) => {
+                        return fault(self.index_before(&rest), $kind)
+                    };
+                }
 
                 macro_rules! alu64 {
                     (K, $operation:expr) => {
@@ -123,12 +171,23 @@ impl Machine<'_> {
                 (@ K) => { op.imm };
                 (@ X) => { r.get(op.src) };
             }
+                macro_rules! joined {
+                    (and, $second:expr) => {{
+                        let first = lsh64(r.get(op.dst), op.imm);
+                        let Some(second) = rest.next() else { fault!(FaultKind::NoInstruction) };
+                        r.set(op.dst, $second(first, second.imm));
+                    }};
+                    ($operation:expr) => {{
+                        r.set(op.dst, $operation(r.get(op.src)));
+                        rest.next();
+                    }};
+                }
                 macro_rules! load {
                     ($size:literal, $extend:expr) => {{
                         let address = displaced(r.get(op.src), op);
                         match memory.load::<$size>(address) {
                             Some(value) => r.set(op.dst, $extend(value)),
-                            None => return fault(at, memory.fault(address, $size, false)),
+                            None => fault!(memory.fault(address, $size, false)),
                         }
                     }};
                 }
@@ -136,7 +195,7 @@ impl Machine<'_> {
                     ($size:literal, $value:expr) => {{
                         let address = displaced(r.get(op.dst), op);
                         if memory.store::<$size>(address, $value).is_none() {
-                            return fault(at, memory.fault(address, $size, true));
+                            fault!(memory.fault(address, $size, true));
                         }
                     }};
                 }
@@ -199,7 +258,7 @@ impl Machine<'_> {
                     Code::Load => r.set(op.dst, op.imm),
                     Code::LoadWide => {
                         r.set(op.dst, op.imm);
-                        next = at.wrapping_add(2);
+                        rest.next();
                     }
                     Code::Mov64X => r.set(op.dst, r.get(op.src)),
                     Code::Mov32X => r.set(op.dst, u64::from(low(r.get(op.src)))),
@@ -276,35 +335,95 @@ impl Machine<'_> {
                     Code::Store16X => store!(2, r.get(op.src)),
                     Code::Store32X => store!(4, r.get(op.src)),
                     Code::Store64X => store!(8, r.get(op.src)),
-                    Code::Atomic32 => atomic::<4>(&mut r, memory, *op).or_else(|kind| fault(at, kind))?,
-                    Code::Atomic64 => atomic::<8>(&mut r, memory, *op).or_else(|kind| fault(at, kind))?,
-
-                    Code::Helper => {
-                        let arguments = [r.get(R1), r.get(R2), r.get(R3), r.get(R4), r.get(R5)];
-                        let answer = helpers::call(low(op.imm), arguments, memory, self.host);
-                        r.set(R0, answer.or_else(|kind| fault(at, kind))?);
+                    Code::Atomic32 => {
+                        if let Err(kind) = atomic::<4>(&mut r, memory, op) {
+                            fault!(kind)
+                        }
                     }
+                    Code::Atomic64 => {
+                        if let Err(kind) = atomic::<8>(&mut r, memory, op) {
+                            fault!(kind)
+                        }
+                    }
+
+                    Code::Lookup => match memory.lookup_element(r.get(R1), r.get(R2)) {
+                        Some(address) => r.set(R0, address),
+                        None => match helpers::map_lookup(r.get(R1), r.get(R2), memory, self.host) {
+                            Ok(address) => r.set(R0, address),
+                            Err(kind) => fault!(kind),
+                        },
+                    },
+                    Code::Helper => {
+                        match helpers::call(low(op.imm), r.arguments(), memory, self.host, self.numbers) {
+                            Ok(answer) => r.set(R0, answer),
+                            Err(kind) => fault!(kind),
+                        }
+                    }
+                    Code::HostHelper => {
+                        let mut call = HelperCall::new(r.arguments(), memory);
+                        match self.host.call(low(op.imm), &mut call) {
+                            Ok(answer) => r.set(R0, answer),
+                            Err(kind) => fault!(kind),
+                        }
+                    }
+                    Code::Callback => {
+                        state.left = ahead.wrapping_add(count(&rest));
+                        let above = frames.get_mut(depth..).unwrap_or_default();
+                        let call = Callback {
+                            machine: self,
+                            at: self.index_before(&rest),
+                            base: entry.base.wrapping_add(depth),
+                            frames: above,
+                            state,
+                        };
+                        r.set(R0, call.run(low(op.imm), r.arguments(), memory)?);
+                        ahead = state.left.wrapping_sub(count(&rest));
+                    }
+                    Code::TailCall => match tail_call(r.arguments(), memory, state) {
+                        Err(kind) => fault!(kind),
+                        Ok(Err(errno)) => r.set(R0, self.numbers.error(errno)),
+                        Ok(Ok(program)) => {
+                            state.left = ahead.wrapping_add(count(&rest));
+                            if state.left < 0 {
+                                fault!(FaultKind::BudgetExhausted { budget: state.budget });
+                            }
+                            let below = entry.base.wrapping_add(depth);
+                            if below == 0 {
+                                return Ok(End::TailCall(program));
+                            }
+                            // In the place of this function, which then returns what the program returns.
+                            let left = frames.len().wrapping_sub(depth).wrapping_add(1);
+                            r.set(R0, program.run_inside(memory.context(), left, state)?);
+                            rest = RETURN.iter();
+                            // That return is nobody's instruction.
+                            ahead = state.left;
+                        }
+                    },
                     Code::Call => {
                         let Some(frame) = frames.get_mut(depth) else {
-                            return fault(at, FaultKind::CallDepth);
+                            fault!(FaultKind::CallDepth);
                         };
-                        *frame = CallFrame { return_to: next, saved: r.saved(), ..CallFrame::EMPTY };
+                        *frame = CallFrame {
+                            return_to: self.ops.len().wrapping_sub(rest.len()),
+                            saved: r.saved(),
+                            ..CallFrame::EMPTY
+                        };
                         depth = depth.wrapping_add(1);
-                        r.set(R10, Memory::frame_pointer(depth));
+                        r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
                         break 'block index(op.target);
                     }
                     Code::Loop => {
                         let (repeats, callback) = (low(r.get(R1)), r.get(R2));
                         match self.check_loop(repeats, callback, r.get(R4)) {
-                            Err(kind) => return fault(at, kind),
+                            Err(kind) => fault!(kind),
                             Ok(Some(answer)) => r.set(R0, answer),
                             Ok(None) => {
                                 let Some(frame) = frames.get_mut(depth) else {
-                                    return fault(at, FaultKind::CallDepth);
+                                    fault!(FaultKind::CallDepth);
                                 };
                                 let (callback, argument) = (low(callback), r.get(R3));
                                 *frame = CallFrame {
-                                    return_to: next,
+                                    return_to: self.ops.len().wrapping_sub(rest.len()),
                                     saved: r.saved(),
                                     repeats,
                                     done: 0,
@@ -312,7 +431,7 @@ impl Machine<'_> {
                                     argument,
                                 };
                                 depth = depth.wrapping_add(1);
-                                r.set(R10, Memory::frame_pointer(depth));
+                                r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
                                 r.set(R1, 0);
                                 r.set(R2, argument);
                                 break 'block index(callback);
@@ -322,13 +441,13 @@ impl Machine<'_> {
                     Code::Exit => {
                         let Some(caller) = depth.checked_sub(1) else {
                             let reservations = memory.live_reservations();
-                            if reservations != 0 {
-                                return fault(at, FaultKind::ReservationLeak { reservations });
+                            if reservations != 0 && entry.base == 0 {
+                                fault!(FaultKind::ReservationLeak { reservations });
                             }
-                            break 'blocks start;
+                            break 'blocks;
                         };
                         let Some(frame) = frames.get_mut(caller) else {
-                            return fault(at, FaultKind::CallDepth);
+                            fault!(FaultKind::CallDepth);
                         };
                         if frame.repeats != 0 {
                             frame.done = frame.done.wrapping_add(1);
@@ -341,31 +460,59 @@ impl Machine<'_> {
                         }
                         r.restore(frame.saved);
                         depth = caller;
-                        r.set(R10, Memory::frame_pointer(depth));
+                        r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
                         break 'block frame.return_to;
                     }
-                    Code::Trap => return fault(at, FaultKind::NoInstruction),
+                    Code::MovAdd => joined!(|source: u64| source.wrapping_add(op.imm)),
+                    Code::MovAnd => joined!(|source: u64| source & op.imm),
+                    Code::MovLsh => joined!(|source: u64| lsh64(source, op.imm)),
+                    Code::MovRsh => joined!(|source: u64| rsh64(source, op.imm)),
+                    Code::LshAnd => joined!(and, |value: u64, imm: u64| value & imm),
+                    Code::LshRsh => joined!(and, rsh64),
+                    Code::LshArsh => joined!(and, arsh64),
+                    Code::AddJne => {
+                        let value = r.get(op.dst).wrapping_add(op.imm);
+                        r.set(op.dst, value);
+                        let Some(jump) = rest.next() else { fault!(FaultKind::NoInstruction) };
+                        if value != jump.imm {
+                            break 'block index(jump.target);
+                        }
+                    }
+                    Code::Trap => fault!(FaultKind::NoInstruction),
                 }
             };
             // Paid for when control moves, which is what every endless run has to do.
-            let Some(left) = remaining.checked_sub(distance(start, next)) else {
-                return fault(next.wrapping_sub(1), FaultKind::BudgetExhausted { budget: self.budget });
-            };
-            remaining = left;
-            next = target;
-        };
-        let Some(left) = remaining.checked_sub(distance(last, next)) else {
-            return fault(next.wrapping_sub(1), FaultKind::BudgetExhausted { budget: self.budget });
-        };
-        Ok(Outcome { return_value: r.get(R0), instructions: self.budget.wrapping_sub(left) })
+            let left = ahead.wrapping_add(count(&rest));
+            if left < 0 {
+                return fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget: state.budget });
+            }
+            rest = self.ops.get(target..).unwrap_or_default().iter();
+            ahead = left.wrapping_sub(count(&rest));
+        }
+        state.left = ahead.wrapping_add(count(&rest));
+        if state.left < 0 {
+            return fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget: state.budget });
+        }
+        Ok(End::Returned(r.get(R0)))
+    }
+
+    /// The index of the instruction before `rest`.
+    #[cold]
+    fn index_before(&self, rest: &core::slice::Iter<'_, Op>) -> usize {
+        self.ops.len().saturating_sub(rest.len()).saturating_sub(1)
+    }
+
+    /// The index of a function that a helper is to call back.
+    pub(crate) fn function(&self, helper: u32, callback: u64) -> Result<usize, FaultKind> {
+        let function = index(low(callback));
+        let is_one =
+            high(callback) == Region::Function.number() && self.ops.get(function).is_some_and(|op| op.entry);
+        if is_one { Ok(function) } else { Err(FaultKind::NotAFunction { helper, value: callback }) }
     }
 
     /// The answer of `bpf_loop` if it does not come to running the callback.
     fn check_loop(&self, repeats: u32, callback: u64, flags: u64) -> Result<Option<u64>, FaultKind> {
-        let target = self.ops.get(index(low(callback)));
-        if high(callback) != Region::Function.number() || !target.is_some_and(|op| op.entry) {
-            return Err(FaultKind::NotAFunction { helper: helpers::LOOP, value: callback });
-        }
+        self.function(helpers::LOOP, callback)?;
         Ok(if flags != 0 {
             Some(helpers::errno(-22))
         } else if repeats > MAX_LOOPS {
@@ -378,10 +525,80 @@ impl Machine<'_> {
     }
 }
 
+/// What is run after a tail call from a function: its return.
+const RETURN: &[Op] = &[Op { code: Code::Exit, ..Op::TRAP }];
+
+/// `bpf_tail_call`: the program to go on with, or the error number.
 #[inline(never)]
-fn atomic<const N: usize>(r: &mut Registers, memory: &mut Memory<'_, '_>, op: Op) -> Result<(), FaultKind> {
+fn tail_call(
+    arguments: &[u64; 5],
+    memory: &Memory<'_, '_>,
+    state: &mut State,
+) -> Result<Result<VmProgram, i32>, FaultKind> {
+    const ENOENT: i32 = -2;
+    const EINVAL: i32 = -22;
+    let [context, value, slot, ..] = *arguments;
+    let helper = helpers::TAIL_CALL;
+    if context != Region::Context.address(0) {
+        return Err(FaultKind::NotTheContext { helper, value: context });
+    }
+    let array = memory.handle(value).ok_or(FaultKind::NotAMap { helper, value })?;
+    if !array.map.is_prog_array() {
+        return Err(FaultKind::WrongMapKind { helper, kind: array.map.kind() });
+    }
+    let reservations = memory.live_reservations();
+    if reservations != 0 {
+        return Err(FaultKind::ReservationLeak { reservations });
+    }
+    // In the order of Linux's compilers: the index, the count, the entry. What does not go on does not count.
+    if low(slot) >= array.map.max_entries() || state.tail_calls >= MAX_TAIL_CALLS {
+        return Ok(Err(EINVAL));
+    }
+    let Some(program) = array.map.program(low(slot)) else { return Ok(Err(ENOENT)) };
+    state.tail_calls = state.tail_calls.wrapping_add(1);
+    Ok(Ok(program))
+}
+
+/// A helper that calls back while it works.
+pub(crate) struct Callback<'c, 'p> {
+    pub(crate) machine: &'c Machine<'p>,
+    /// The instruction that called it.
+    at: usize,
+    base: usize,
+    frames: &'c mut [CallFrame],
+    state: &'c mut State,
+}
+
+impl Callback<'_, '_> {
+    /// Calls a function of the program with registers 1 to 5; gives register 0.
+    pub(crate) fn call(
+        &mut self,
+        function: usize,
+        arguments: [u64; 5],
+        memory: &mut Memory<'_, '_>,
+    ) -> Result<u64, Fault> {
+        let Some((_own, above)) = self.frames.split_first_mut() else {
+            return self.fault(FaultKind::CallDepth);
+        };
+        let entry = Entry { function, base: self.base.wrapping_add(1), arguments };
+        match self.machine.interpret(memory, above, entry, self.state)? {
+            End::Returned(value) => Ok(value),
+            // Only programs end so.
+            End::TailCall(_) => self.fault(FaultKind::NoInstruction),
+        }
+    }
+
+    /// The run is stopped, at the helper.
+    #[cold]
+    pub(crate) fn fault<T>(&self, kind: FaultKind) -> Result<T, Fault> {
+        fault(self.at, kind)
+    }
+}
+
+#[inline(never)]
+fn atomic<const N: usize>(r: &mut Registers, memory: &mut Memory<'_, '_>, op: &Op) -> Result<(), FaultKind> {
     use crate::decode::atomic::{CMPXCHG, FETCH};
-    let old = memory.atomic::<N>(displaced(r.get(op.dst), &op), op.imm, r.get(op.src), r.get(R0))?;
+    let old = memory.atomic::<N>(displaced(r.get(op.dst), op), op.imm, r.get(op.src), r.get(R0))?;
     if op.imm == CMPXCHG {
         r.set(R0, old);
     } else if op.imm & FETCH != 0 {
@@ -395,9 +612,9 @@ fn fault<T>(instruction: usize, kind: FaultKind) -> Result<T, Fault> {
     Err(Fault { instruction, kind })
 }
 
-/// Instruction slots from `start` up to `next`.
-fn distance(start: usize, next: usize) -> u64 {
-    next.wrapping_sub(start) as u64
+#[inline(always)]
+fn count(rest: &core::slice::Iter<'_, Op>) -> i64 {
+    (rest.len() as u64).cast_signed()
 }
 
 #[inline(always)]

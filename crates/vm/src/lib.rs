@@ -53,18 +53,20 @@
 //! # What it runs
 //!
 //! All of RFC 9669 but its legacy packet access: the base, division, 32-bit and atomic groups, that is what clang emits for
-//! `-mcpu=v1` to `v4`; functions in `.text`, callbacks, global data.
+//! `-mcpu=v1` to `v4`; functions in `.text`, callbacks, global data, programs that go on with programs.
 //!
 //! | maps | Linux's error numbers and creation checks for |
 //! |---|---|
-//! | by index | array, per-CPU array (of one CPU) |
+//! | by index | array, per-CPU array |
 //! | by key | hash, LRU hash (exact: the entry used longest ago gives way), and both per CPU |
 //! | copies | queue, stack |
-//! | events | ring buffer, byte for byte Linux's: see [`RingMap`] |
+//! | events | ring buffer, byte for byte Linux's: see [`RingMap`]; user ring; perf event array: see [`VmMap::open_perf`] |
+//! | others | prog array: see [`VmMap::set_program`]; array of maps: see [`VmMap::set_map`] |
 //!
-//! Helpers have Linux's numbers: map lookup, update, delete (1–3), push, pop, peek (87–89); ring output, reserve, submit,
-//! discard, query (130–134); clocks (5, 125, 160), random numbers (7), processor and task (8, 14–16), `bpf_trace_printk` (6),
-//! `bpf_loop` (181). What they cannot know they ask a [`Host`].
+//! Helpers have Linux's numbers, or those of eBPF for Windows ([`HelperNumbers`]): map lookup, update, delete (1–3), of a CPU (195), for each entry
+//! (164); push, pop, peek (87–89); ring output, reserve, submit, discard, query (130–134) and by dynptr (198–200); dynptrs (197, 201–203); user ring
+//! drain (209); perf event output (25); tail call (12); clocks (5, 125, 160), random numbers (7), processor and task (8, 14–16), checksums (28),
+//! `bpf_trace_printk` (6), `bpf_loop` (181). What they cannot know they ask a [`Host`], who may have helpers of its own.
 //!
 //! # How it keeps programs in
 //!
@@ -80,7 +82,8 @@
 //!   [`VmConfig::instruction_budget`]), no more memory than [`VmConfig::memory_limit`].
 //! * No `unsafe`. Memory that several programs share is made of atomics, so programs that race with each other are not a
 //!   data race of this process. An aligned access to a map value never tears.
-//! * A run allocates nothing, save when a helper grows a map or copies more than 64 bytes from one map or ring to another.
+//! * A run allocates nothing, save when a helper grows a map, copies more than 64 bytes from one map or ring to another, shows a callback keys or samples, or
+//!   finds a map in a map.
 //! * With the [`DeterministicHost`], the same calls give the same answers.
 //!
 //! # What it does not do
@@ -91,8 +94,9 @@
 //!   have interrupted another run.
 //! * Stores of less than eight bytes into map values cost a compare-exchange, because neighbours in the same word must
 //!   not be lost; the stack, the context and ring reservations do not have that cost.
-//! * No programs that call programs (`BPF_MAP_TYPE_PROG_ARRAY`), no perf event arrays, no maps in maps, no packet pointers in
-//!   contexts, no BTF-typed kernel functions, no compilation to machine code.
+//! * No packet pointers in contexts, no BTF-typed kernel functions, no compilation to machine code.
+//! * The samples of a user ring are shown as copies: a program that writes to one writes to the copy.
+//! * [`Fault::instruction`] counts in the program that was stopped, which after a tail call is not the one that was started.
 //! * The target must have 64-bit atomics.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -103,7 +107,10 @@ extern crate std;
 
 mod account;
 mod arithmetic;
+mod callbacks;
+mod circle;
 mod decode;
+mod dynptr;
 mod error;
 mod flow;
 mod helpers;
@@ -112,19 +119,26 @@ mod host;
 mod interpret;
 mod maps;
 mod memory;
+mod numbers;
+mod perf;
 mod program;
 mod ring;
 mod trace;
 mod validate;
 mod vm;
 
-pub use ebpf_loader::{Instruction, MapKind, MapSpec, Platform, ProgramKind, ProgramSpec};
+pub use ebpf_loader::{
+    Instruction, MapDefinition, MapKind, MapSpec, Platform, ProgramKind, ProgramSpec, SlotValue,
+};
+pub use ebpf_perfbuf::{CpuReader, Event, PerCpu, Reader, WakeupPolicy};
 pub use ebpf_ringbuf::{Drained, Stopped, Tally};
 
 pub use self::error::{Fault, FaultKind, MapError, ValidationError, ValidationErrorKind, VmError};
 pub use self::hooks::VmLink;
-pub use self::host::{DeterministicHost, Host};
+pub use self::host::{DeterministicHost, HelperCall, Host};
 pub use self::maps::{EXIST, NOEXIST, VmMap};
+pub use self::numbers::HelperNumbers;
+pub use self::perf::PerfMemory;
 pub use self::program::{Outcome, VmProgram};
 pub use self::ring::{RingMap, RingMemory};
 pub use self::vm::{Vm, VmConfig};

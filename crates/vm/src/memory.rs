@@ -11,22 +11,28 @@
 //! | `0x2…` | a ring reservation, while it lives | as reserved |
 //! | `0x3…` | a map itself, for helpers | 0 |
 //! | `0x4…` | a function, for helpers that call back | 0 |
+//! | `0x5…` | what a helper shows a callback: a key, a sample | its bytes |
 //!
 //! Numbers of maps and reservations hold a serial besides their position, so that what is gone stays gone: the region of
 //! a committed reservation is no other reservation's, and a pointer that another program left in a map is no pointer here.
+//! Maps found in maps while the program runs get positions behind those of the program's own, for as long as it runs.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 use core::sync::atomic::Ordering;
 
 use crate::decode::atomic;
 use crate::error::FaultKind;
 use crate::maps::VmMap;
-use crate::maps::area::{Area, Word, mask, narrow, replace, shift, widen};
+use crate::maps::area::{Area, Shape, Word, Words, mask, narrow, replace, shift, widen};
 use crate::ring::RingReservation;
-use crate::{MAX_CALL_FRAMES, STACK_FRAME_SIZE};
+use crate::{MAX_CALL_FRAMES, MAX_PROGRAM_MAPS, STACK_FRAME_SIZE};
 
-/// Regions that are plain slices of this run: null, the context, the frames.
-pub(crate) const PLAIN_REGIONS: usize = 2 + MAX_CALL_FRAMES;
+/// The first stack frame's region.
+const FRAMES: u32 = 2;
+/// Regions before those of maps: null, the context, the frames.
+const PLAIN_REGIONS: usize = 2 + MAX_CALL_FRAMES;
 
 /// Something a pointer can point into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,19 +42,24 @@ pub(crate) enum Region {
     Reservation { slot: u32, serial: u32 },
     Handle(u32),
     Function,
+    Shown { slot: u32, serial: u32 },
 }
+
+pub(crate) const CONTEXT: u32 = 1;
 
 const MAP: u32 = 1;
 const RESERVATION: u32 = 2;
 const HANDLE: u32 = 3;
 const FUNCTION: u32 = 4;
+const SHOWN: u32 = 5;
 
-const SLOT_BITS: u32 = 6;
+/// Positions of a program's own maps, and of as many that it finds in maps.
+const SLOT_BITS: u32 = 7;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 const KIND_SHIFT: u32 = 28;
 const KIND_MASK: u32 = 0xf << KIND_SHIFT;
 
-const _: () = assert!(crate::MAX_PROGRAM_MAPS == 1 << SLOT_BITS && crate::MAX_RESERVATIONS <= 1 << SLOT_BITS);
+const _: () = assert!(MAX_PROGRAM_MAPS * 2 == 1 << SLOT_BITS && crate::MAX_RESERVATIONS <= 1 << SLOT_BITS);
 
 impl Region {
     pub(crate) fn number(self) -> u32 {
@@ -56,11 +67,12 @@ impl Region {
             kind << KIND_SHIFT | (serial << SLOT_BITS) & !KIND_MASK | slot & SLOT_MASK
         };
         match self {
-            Self::Context => 1,
+            Self::Context => CONTEXT,
             Self::Map { slot, id } => numbered(MAP, slot, id),
             Self::Reservation { slot, serial } => numbered(RESERVATION, slot, serial),
             Self::Handle(slot) => numbered(HANDLE, slot, 0),
             Self::Function => FUNCTION << KIND_SHIFT,
+            Self::Shown { slot, serial } => numbered(SHOWN, slot, serial),
         }
     }
 
@@ -80,17 +92,21 @@ pub(crate) fn describe(address: u64) -> &'static str {
             RESERVATION => "outside the ring reservation, or it is committed",
             HANDLE => "a map itself cannot be accessed",
             FUNCTION => "a function cannot be accessed",
+            SHOWN => "outside of what the helper shows, or the callback is over",
             _ => "not a pointer",
         },
     }
 }
 
-/// One of a program's maps.
+/// One of a program's maps, with what every access asks of it close at hand.
 #[derive(Debug)]
 pub(crate) struct MapSlot {
     region: u32,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    shape: Option<Shape>,
+    /// Entries of an array whose elements programs look up by a 32-bit index; 0 for other kinds.
+    elements: u32,
     pub(crate) map: VmMap,
 }
 
@@ -98,73 +114,170 @@ impl MapSlot {
     pub(crate) fn new(slot: usize, map: VmMap) -> Self {
         let slot = u32::try_from(slot).unwrap_or(SLOT_MASK);
         let region = Region::Map { slot, id: map.id() }.number();
-        Self { region, readable: map.programs_read(), writable: map.programs_write(), map }
+        let (readable, writable) = (map.programs_read(), map.programs_write());
+        Self { region, readable, writable, shape: map.area().map(Area::shape), elements: map.elements(), map }
     }
 
     /// The address of a value.
+    #[inline(always)]
     pub(crate) fn address(&self, offset: u32) -> u64 {
         u64::from(self.region) << 32 | u64::from(offset)
+    }
+
+    /// Where `N` bytes at `offset` are, when they are wholly inside one value.
+    #[inline(always)]
+    fn place<const N: usize>(&self, offset: u32) -> Option<(&Words, usize)> {
+        let shape = self.shape.as_ref()?;
+        if !shape.holds(offset, N) {
+            return None;
+        }
+        self.map.area()?.at(shape, offset)
     }
 }
 
 /// A place for a reservation, with the serial that its region carries.
 pub(crate) type ReservationSlot<'run> = Option<(u32, RingReservation<'run>)>;
 
+/// Maps that a run has found in maps. Made when there is a first one; what is in it stays as long as the run.
+#[derive(Debug, Default)]
+pub(crate) struct Acquired(OnceCell<Box<[OnceCell<MapSlot>; MAX_PROGRAM_MAPS]>>);
+
+/// Something that a helper made for a callback to look at.
+struct Shown {
+    region: u32,
+    bytes: Vec<u8>,
+    writable: bool,
+}
+
 /// All that one run can address.
 pub(crate) struct Memory<'m, 'run> {
-    plain: &'m mut [&'m mut [u8]],
+    stack: &'m mut [[u8; STACK_FRAME_SIZE]],
+    context: &'m mut [u8],
     maps: &'run [MapSlot],
+    acquired: &'run Acquired,
     reservations: &'m mut [ReservationSlot<'run>],
+    shown: Vec<Shown>,
+    live: u32,
     serial: u32,
 }
 
 impl<'m, 'run> Memory<'m, 'run> {
     pub(crate) fn new(
-        plain: &'m mut [&'m mut [u8]],
+        stack: &'m mut [[u8; STACK_FRAME_SIZE]],
+        context: &'m mut [u8],
         maps: &'run [MapSlot],
+        acquired: &'run Acquired,
         reservations: &'m mut [ReservationSlot<'run>],
     ) -> Self {
-        Self { plain, maps, reservations, serial: 0 }
+        Self { stack, context, maps, acquired, reservations, shown: Vec::new(), live: 0, serial: 0 }
+    }
+
+    /// The context, for a program that this one calls.
+    pub(crate) fn context(&mut self) -> &mut [u8] {
+        self.context
     }
 
     /// The frame pointer of a frame: the end of its stack.
     #[inline(always)]
     pub(crate) fn frame_pointer(frame: usize) -> u64 {
         // `frame` is below `MAX_CALL_FRAMES`, whose regions follow the context's.
-        ((frame as u64).wrapping_add(2)) << 32 | STACK_FRAME_SIZE as u64
+        ((frame as u64).wrapping_add(u64::from(FRAMES))) << 32 | STACK_FRAME_SIZE as u64
     }
 
     /// `N` bytes, zero-extended; `None` when any of them may not be read.
     #[inline(always)]
     pub(crate) fn load<const N: usize>(&self, address: u64) -> Option<u64> {
         let (region, offset) = (high(address), low(address));
-        if let Some(bytes) = self.plain.get(index(region)) {
+        let start = index(offset);
+        if let Some(frame) = self.stack.get(index(region.wrapping_sub(FRAMES))) {
+            return Some(widen::<N>(frame.get(start..start.checked_add(N)?)?.try_into().ok()?));
+        }
+        if let Some(slot) = self.map(region) {
+            let (words, offset) = if slot.readable { slot.place::<N>(offset)? } else { return None };
+            return words.load::<N>(offset);
+        }
+        if region == CONTEXT {
+            return Some(widen::<N>(self.context.get(start..start.checked_add(N)?)?.try_into().ok()?));
+        }
+        self.load_elsewhere::<N>(address)
+    }
+
+    #[inline(never)]
+    fn load_elsewhere<const N: usize>(&self, address: u64) -> Option<u64> {
+        let (region, offset) = (high(address), low(address));
+        if let Some(slot) = self.map_elsewhere(region) {
+            let (words, offset) = if slot.readable { slot.place::<N>(offset)? } else { return None };
+            return words.load::<N>(offset);
+        }
+        if let Some(shown) = self.shown(region) {
             let start = index(offset);
-            let bytes = bytes.get(start..start.checked_add(N)?)?;
-            return Some(widen::<N>(bytes.try_into().ok()?));
+            return Some(widen::<N>(shown.bytes.get(start..start.checked_add(N)?)?.try_into().ok()?));
         }
-        match self.map(region) {
-            Some((slot, area)) if slot.readable => area.load::<N>(offset),
-            Some(_) => None,
-            None => self.reservation(region)?.load::<N>(offset),
-        }
+        self.reservation(region)?.load::<N>(offset)
     }
 
     /// Stores the low `N` bytes of `value`; `None`, and nothing stored, when any of them may not be written.
     #[inline(always)]
     pub(crate) fn store<const N: usize>(&mut self, address: u64, value: u64) -> Option<()> {
         let (region, offset) = (high(address), low(address));
-        if let Some(bytes) = self.plain.get_mut(index(region)) {
-            let start = index(offset);
-            let bytes = bytes.get_mut(start..start.checked_add(N)?)?;
+        let start = index(offset);
+        if let Some(frame) = self.stack.get_mut(index(region.wrapping_sub(FRAMES))) {
+            let bytes = frame.get_mut(start..start.checked_add(N)?)?;
             *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
             return Some(());
         }
-        match self.map(region) {
-            Some((slot, area)) if slot.writable => area.store::<N>(offset, value),
-            Some(_) => None,
-            None => self.reservation(region)?.store::<N>(offset, value),
+        if let Some(slot) = self.map(region) {
+            let (words, offset) = if slot.writable { slot.place::<N>(offset)? } else { return None };
+            return words.store::<N>(offset, value);
         }
+        if region == CONTEXT {
+            let bytes = self.context.get_mut(start..start.checked_add(N)?)?;
+            *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
+            return Some(());
+        }
+        self.store_elsewhere::<N>(address, value)
+    }
+
+    #[inline(never)]
+    fn store_elsewhere<const N: usize>(&mut self, address: u64, value: u64) -> Option<()> {
+        let (region, offset) = (high(address), low(address));
+        if let Some(slot) = self.map_elsewhere(region) {
+            let (words, offset) = if slot.writable { slot.place::<N>(offset)? } else { return None };
+            return words.store::<N>(offset, value);
+        }
+        if let Some(shown) = self.shown_mut(region) {
+            let start = index(offset);
+            let bytes = shown.bytes.get_mut(start..start.checked_add(N)?)?;
+            *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
+            return Some(());
+        }
+        self.reservation(region)?.store::<N>(offset, value)
+    }
+
+    /// Bytes of the stack or the context; `None` when they are elsewhere, or nowhere.
+    #[inline(always)]
+    pub(crate) fn plain(&self, address: u64, size: usize) -> Option<&[u8]> {
+        let (region, start) = (high(address), index(low(address)));
+        let bytes = match self.stack.get(index(region.wrapping_sub(FRAMES))) {
+            Some(frame) => frame,
+            None if region == CONTEXT => &*self.context,
+            None => return None,
+        };
+        bytes.get(start..start.checked_add(size)?)
+    }
+
+    fn plain_mut(&mut self, address: u64, size: usize) -> Option<&mut [u8]> {
+        let (region, start) = (high(address), index(low(address)));
+        let bytes = match self.stack.get_mut(index(region.wrapping_sub(FRAMES))) {
+            Some(frame) => frame,
+            None if region == CONTEXT => &mut *self.context,
+            None => return None,
+        };
+        bytes.get_mut(start..start.checked_add(size)?)
+    }
+
+    fn is_plain(&self, region: u32) -> bool {
+        region == CONTEXT || self.stack.get(index(region.wrapping_sub(FRAMES))).is_some()
     }
 
     /// An atomic operation on `N` bytes, 4 or 8; gives what was there before.
@@ -180,7 +293,7 @@ impl<'m, 'run> Memory<'m, 'run> {
             return Err(FaultKind::Unaligned { address, size: if N == 8 { 8 } else { 4 } });
         }
         let apply = |old: u64| apply(operation, old, operand, expected, mask::<N>());
-        if let Some((slot, area)) = self.map(region) {
+        if let Some((slot, area)) = self.map_area(region) {
             let place = if slot.readable && slot.writable { area.locate(offset, N) } else { None };
             let fault = |memory: &Self| memory.fault(address, N, true);
             let (words, offset) = place.ok_or_else(|| fault(self))?;
@@ -199,7 +312,7 @@ impl<'m, 'run> Memory<'m, 'run> {
     /// Why an access was refused.
     #[cold]
     pub(crate) fn fault(&self, address: u64, size: usize, write: bool) -> FaultKind {
-        if let Some((slot, area)) = self.map(high(address)) {
+        if let Some((slot, area)) = self.map_area(high(address)) {
             let allowed = if write { slot.writable } else { slot.readable };
             if !allowed && area.locate(low(address), size).is_some() {
                 return FaultKind::Permission { address, write };
@@ -220,17 +333,19 @@ impl<'m, 'run> Memory<'m, 'run> {
         }
         let fault = || self.fault(address, size, false);
         let (region, offset) = (high(address), low(address));
-        if let Some(bytes) = self.plain.get(index(region)) {
-            let start = index(offset);
-            let end = start.checked_add(size).ok_or_else(fault)?;
-            return bytes.get(start..end).ok_or_else(fault);
+        if self.is_plain(region) {
+            return self.plain(address, size).ok_or_else(fault);
         }
-        if let Some((slot, area)) = self.map(region) {
+        if let Some((slot, area)) = self.map_area(region) {
             // Looked at before memory is taken: a size alone must not make anybody allocate.
             let allowed = slot.readable && area.locate(offset, size).is_some();
             let out = if allowed { scratch.room(size)? } else { return Err(fault()) };
             area.read(offset, out).ok_or_else(fault)?;
             return Ok(out);
+        }
+        if let Some(shown) = self.shown(region) {
+            let end = index(offset).checked_add(size).ok_or_else(fault)?;
+            return shown.bytes.get(index(offset)..end).ok_or_else(fault);
         }
         let reservation = self.reservation(region).ok_or_else(fault)?;
         let inside = index(offset).checked_add(size).is_some_and(|end| end <= reservation.len());
@@ -245,15 +360,19 @@ impl<'m, 'run> Memory<'m, 'run> {
             return Ok(());
         }
         let (region, offset) = (high(address), low(address));
-        let written = if let Some(plain) = self.plain.get_mut(index(region)) {
-            let start = index(offset);
-            let end = start.checked_add(bytes.len());
-            end.and_then(|end| plain.get_mut(start..end)).map(|target| target.copy_from_slice(bytes))
+        let written = if self.is_plain(region) {
+            self.plain_mut(address, bytes.len()).map(|target| target.copy_from_slice(bytes))
         } else {
-            match self.map(region) {
+            match self.map_area(region) {
                 Some((slot, area)) if slot.writable => area.write(offset, bytes),
                 Some(_) => None,
-                None => self.reservation(region).and_then(|reservation| reservation.write(offset, bytes)),
+                None => match self.shown_mut(region) {
+                    Some(shown) => index(offset)
+                        .checked_add(bytes.len())
+                        .and_then(|end| shown.bytes.get_mut(index(offset)..end))
+                        .map(|target| target.copy_from_slice(bytes)),
+                    None => self.reservation(region).and_then(|reservation| reservation.write(offset, bytes)),
+                },
             }
         };
         written.ok_or_else(|| self.fault(address, bytes.len(), true))
@@ -263,10 +382,12 @@ impl<'m, 'run> Memory<'m, 'run> {
     pub(crate) fn check(&self, address: u64, size: usize, write: bool) -> Result<(), FaultKind> {
         let (region, offset) = (high(address), low(address));
         let end = index(offset).checked_add(size);
-        let allowed = if let Some(plain) = self.plain.get(index(region)) {
-            end.is_some_and(|end| end <= plain.len())
-        } else if let Some((slot, area)) = self.map(region) {
+        let allowed = if self.is_plain(region) {
+            self.plain(address, size).is_some()
+        } else if let Some((slot, area)) = self.map_area(region) {
             (if write { slot.writable } else { slot.readable }) && area.locate(offset, size).is_some()
+        } else if let Some(shown) = self.shown(region) {
+            (shown.writable || !write) && end.is_some_and(|end| end <= shown.bytes.len())
         } else {
             self.reservation(region)
                 .is_some_and(|reservation| end.is_some_and(|end| end <= reservation.len()))
@@ -276,9 +397,59 @@ impl<'m, 'run> Memory<'m, 'run> {
 
     /// The map that a helper's argument names.
     pub(crate) fn handle(&self, value: u64) -> Option<&'run MapSlot> {
-        let maps = self.maps;
         let slot = high(value) & SLOT_MASK;
-        if value == Region::Handle(slot).address(0) { maps.get(index(slot)) } else { None }
+        if value != Region::Handle(slot).address(0) {
+            return None;
+        }
+        let maps = self.maps;
+        maps.get(index(slot)).or_else(|| self.found(slot))
+    }
+
+    /// A map that the run has found in a map.
+    fn found(&self, slot: u32) -> Option<&'run MapSlot> {
+        let acquired = self.acquired;
+        acquired.0.get()?.get(index(slot).checked_sub(MAX_PROGRAM_MAPS)?)?.get()
+    }
+
+    /// Makes a map that was found in a map one of the run's, if it is not yet; gives its handle.
+    pub(crate) fn acquire(&self, map: VmMap) -> Result<u64, FaultKind> {
+        if let Some(known) = self.maps.iter().position(|known| known.map.is(&map)) {
+            let slot = u32::try_from(known).unwrap_or(SLOT_MASK);
+            return Ok(Region::Handle(slot).address(0));
+        }
+        let places = self.acquired.0.get_or_init(|| Box::new([const { OnceCell::new() }; MAX_PROGRAM_MAPS]));
+        for (position, place) in places.iter().enumerate() {
+            let number = position.saturating_add(MAX_PROGRAM_MAPS);
+            let known = place.get_or_init(|| MapSlot::new(number, map.clone()));
+            if known.map.is(&map) {
+                let slot = u32::try_from(number).unwrap_or(SLOT_MASK);
+                return Ok(Region::Handle(slot).address(0));
+            }
+        }
+        Err(FaultKind::TooManyMaps)
+    }
+
+    /// Gives bytes a region, until [`hide`](Self::hide).
+    pub(crate) fn show(&mut self, bytes: Vec<u8>, writable: bool) -> u64 {
+        self.serial = self.serial.wrapping_add(1);
+        let slot = u32::try_from(self.shown.len()).unwrap_or(SLOT_MASK);
+        let region = Region::Shown { slot, serial: self.serial };
+        self.shown.push(Shown { region: region.number(), bytes, writable });
+        region.address(0)
+    }
+
+    /// Takes back what was shown last.
+    pub(crate) fn hide(&mut self) -> Vec<u8> {
+        self.shown.pop().map_or_else(Vec::new, |shown| shown.bytes)
+    }
+
+    fn shown(&self, region: u32) -> Option<&Shown> {
+        self.shown.get(index(region & SLOT_MASK)).filter(|shown| shown.region == region)
+    }
+
+    fn shown_mut(&mut self, region: u32) -> Option<&mut Shown> {
+        let shown = self.shown.get_mut(index(region & SLOT_MASK))?;
+        if shown.region == region && shown.writable { Some(shown) } else { None }
     }
 
     /// Gives a reservation a region; the reservation comes back when there is no place for it.
@@ -288,6 +459,7 @@ impl<'m, 'run> Memory<'m, 'run> {
         let slot = u32::try_from(free).ok()?;
         let region = Region::Reservation { slot, serial: self.serial };
         *self.reservations.get_mut(free)? = Some((region.number(), reservation));
+        self.live = self.live.saturating_add(1);
         Some(region.address(0))
     }
 
@@ -300,13 +472,14 @@ impl<'m, 'run> Memory<'m, 'run> {
     pub(crate) fn release(&mut self, address: u64) -> Option<RingReservation<'run>> {
         let (region, offset) = (high(address), low(address));
         let slot = self.reservations.get_mut(index(region & SLOT_MASK))?;
-        slot.take_if(|(number, _)| *number == region && offset == 0).map(|(_, reservation)| reservation)
+        let (_, reservation) = slot.take_if(|(number, _)| *number == region && offset == 0)?;
+        self.live = self.live.saturating_sub(1);
+        Some(reservation)
     }
 
     /// Reservations that were not committed yet.
     pub(crate) fn live_reservations(&self) -> u32 {
-        let live = self.reservations.iter().filter(|slot| slot.is_some()).count();
-        u32::try_from(live).unwrap_or(u32::MAX)
+        self.live
     }
 
     /// Discards what was never committed.
@@ -319,10 +492,32 @@ impl<'m, 'run> Memory<'m, 'run> {
     }
 
     #[inline(always)]
-    fn map(&self, region: u32) -> Option<(&'run MapSlot, &'run Area)> {
+    fn map(&self, region: u32) -> Option<&'run MapSlot> {
         let maps = self.maps;
-        let slot = maps.get(index(region & SLOT_MASK))?;
-        if slot.region == region { Some((slot, slot.map.area()?)) } else { None }
+        maps.get(index(region & SLOT_MASK)).filter(|slot| slot.region == region)
+    }
+
+    fn map_elsewhere(&self, region: u32) -> Option<&'run MapSlot> {
+        self.found(region & SLOT_MASK).filter(|slot| slot.region == region)
+    }
+
+    fn map_area(&self, region: u32) -> Option<(&'run MapSlot, &'run Area)> {
+        let slot = self.map(region).or_else(|| self.map_elsewhere(region))?;
+        Some((slot, slot.map.area()?))
+    }
+
+    /// `bpf_map_lookup_elem` where it is an array's, and the key lies where it mostly does; `None` leaves it to the helper.
+    #[inline(always)]
+    pub(crate) fn lookup_element(&self, handle: u64, key: u64) -> Option<u64> {
+        let slot = self.maps.get(index(high(handle) & SLOT_MASK))?;
+        if slot.elements == 0 || handle != Region::Handle(high(handle) & SLOT_MASK).address(0) {
+            return None;
+        }
+        let element = low(self.load::<4>(key)?);
+        if element >= slot.elements {
+            return Some(0);
+        }
+        slot.shape.as_ref()?.offset(element).map(|offset| slot.address(offset))
     }
 
     fn reservation(&self, region: u32) -> Option<&RingReservation<'run>> {

@@ -11,9 +11,10 @@ use crate::account::Charge;
 use crate::decode::Op;
 use crate::error::Fault;
 use crate::host::Host;
-use crate::interpret::{CallFrame, Machine};
+use crate::interpret::{CallFrame, End, Entry, Machine, State};
 use crate::maps::VmMap;
-use crate::memory::{MapSlot, Memory, PLAIN_REGIONS, ReservationSlot};
+use crate::memory::{Acquired, MapSlot, Memory, ReservationSlot};
+use crate::numbers::HelperNumbers;
 use crate::{MAX_CALL_FRAMES, MAX_RESERVATIONS, STACK_FRAME_SIZE};
 
 /// A validated program: a handle to clone, to send anywhere, and to run from any thread, several at a time.
@@ -32,6 +33,7 @@ struct Inner {
     frames: usize,
     reserves: bool,
     budget: u64,
+    numbers: HelperNumbers,
     host: Arc<dyn Host>,
     charge: Charge,
 }
@@ -55,15 +57,18 @@ pub(crate) struct Parts {
     pub(crate) frames: usize,
     pub(crate) reserves: bool,
     pub(crate) budget: u64,
+    pub(crate) numbers: HelperNumbers,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) charge: Charge,
 }
 
 impl VmProgram {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { name, kind, ops, maps, frames, reserves, budget, host, charge } = parts;
+        let Parts { name, kind, ops, maps, frames, reserves, budget, numbers, host, charge } = parts;
         let maps = maps.into_iter().enumerate().map(|(slot, map)| MapSlot::new(slot, map)).collect();
-        Self { inner: Arc::new(Inner { name, kind, ops, maps, frames, reserves, budget, host, charge }) }
+        Self {
+            inner: Arc::new(Inner { name, kind, ops, maps, frames, reserves, budget, numbers, host, charge }),
+        }
     }
 
     /// Bytes that a program of so many instructions is charged, without its name.
@@ -79,14 +84,34 @@ impl VmProgram {
     /// # Errors
     /// The instruction that was stopped, and why. A program that returns without committing its reservations is an error too.
     pub fn run(&self, context: &mut [u8]) -> Result<Outcome, Fault> {
-        let inner = &*self.inner;
-        match (inner.frames, inner.reserves) {
-            (1, false) => run::<1, 0, 0>(inner, context),
-            (1, true) => run::<1, 0, MAX_RESERVATIONS>(inner, context),
-            (2, false) => run::<2, 1, 0>(inner, context),
-            (2, true) => run::<2, 1, MAX_RESERVATIONS>(inner, context),
-            (_, false) => run::<MAX_CALL_FRAMES, MAX_CALLS, 0>(inner, context),
-            (_, true) => run::<MAX_CALL_FRAMES, MAX_CALLS, MAX_RESERVATIONS>(inner, context),
+        // Numbers below 0 are what is missing from a budget.
+        let budget = i64::try_from(self.inner.budget).unwrap_or(i64::MAX);
+        let mut state = State { budget: self.inner.budget, left: budget, tail_calls: 0 };
+        let mut end = self.inner.start(context, MAX_CALL_FRAMES, &mut state)?;
+        loop {
+            match end {
+                End::Returned(return_value) => {
+                    let instructions = budget.wrapping_sub(state.left).cast_unsigned();
+                    return Ok(Outcome { return_value, instructions });
+                }
+                End::TailCall(next) => end = next.inner.start(context, MAX_CALL_FRAMES, &mut state)?,
+            }
+        }
+    }
+
+    /// Runs it in the place of a function that `frames` frames are left for, tail calls of its own included. Gives register 0.
+    pub(crate) fn run_inside(
+        &self,
+        context: &mut [u8],
+        frames: usize,
+        state: &mut State,
+    ) -> Result<u64, Fault> {
+        let mut end = self.inner.start(context, frames, state)?;
+        loop {
+            match end {
+                End::Returned(value) => return Ok(value),
+                End::TailCall(next) => end = next.inner.start(context, frames, state)?,
+            }
         }
     }
 
@@ -134,26 +159,37 @@ impl fmt::Debug for VmProgram {
 /// Places to return to: every function but the program itself needs one.
 const MAX_CALLS: usize = MAX_CALL_FRAMES - 1;
 
+impl Inner {
+    #[inline(always)]
+    fn start(&self, context: &mut [u8], frames: usize, state: &mut State) -> Result<End, Fault> {
+        match (self.frames, self.reserves) {
+            (1, false) => run::<1, 0, 0>(self, context, frames, state),
+            (1, true) => run::<1, 0, MAX_RESERVATIONS>(self, context, frames, state),
+            (2, false) => run::<2, 1, 0>(self, context, frames, state),
+            (2, true) => run::<2, 1, MAX_RESERVATIONS>(self, context, frames, state),
+            (_, false) => run::<MAX_CALL_FRAMES, MAX_CALLS, 0>(self, context, frames, state),
+            (_, true) => run::<MAX_CALL_FRAMES, MAX_CALLS, MAX_RESERVATIONS>(self, context, frames, state),
+        }
+    }
+}
+
 /// Everything a run needs stands in this function's frame; only as much of it as the program can use.
 #[inline(never)]
-fn run<'a, const FRAMES: usize, const CALLS: usize, const RESERVATIONS: usize>(
-    program: &'a Inner,
-    context: &'a mut [u8],
-) -> Result<Outcome, Fault> {
+fn run<const FRAMES: usize, const CALLS: usize, const RESERVATIONS: usize>(
+    program: &Inner,
+    context: &mut [u8],
+    allowed: usize,
+    state: &mut State,
+) -> Result<End, Fault> {
+    let acquired = Acquired::default();
     let mut stack = [[0u8; STACK_FRAME_SIZE]; FRAMES];
     let mut frames = [CallFrame::EMPTY; CALLS];
-    let mut reservations: [ReservationSlot<'a>; RESERVATIONS] = [const { None }; RESERVATIONS];
-    let mut plain: [&mut [u8]; PLAIN_REGIONS] = Default::default();
-    for (region, frame) in plain.iter_mut().skip(2).zip(&mut stack) {
-        *region = frame;
-    }
-    if let Some(region) = plain.get_mut(1) {
-        *region = context;
-    }
-    let mut memory = Memory::new(&mut plain, &program.maps, &mut reservations);
-    let machine = Machine { ops: &program.ops, budget: program.budget, host: &*program.host };
-    let outcome = machine.interpret(&mut memory, &mut frames);
-    if RESERVATIONS != 0 {
+    let mut reservations: [ReservationSlot<'_>; RESERVATIONS] = [const { None }; RESERVATIONS];
+    let mut memory = Memory::new(&mut stack, context, &program.maps, &acquired, &mut reservations);
+    let machine = Machine { ops: &program.ops, host: &*program.host, numbers: program.numbers };
+    let frames = frames.get_mut(..CALLS.min(allowed.saturating_sub(1))).unwrap_or_default();
+    let outcome = machine.interpret(&mut memory, frames, Entry::START, state);
+    if RESERVATIONS != 0 && memory.live_reservations() != 0 {
         memory.discard_leaked(|map| program.host.wake(map));
     }
     outcome

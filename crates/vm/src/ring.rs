@@ -10,17 +10,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::ControlFlow;
-use core::sync::atomic::{self, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{self, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use ebpf_ringbuf::memory::{Claim, Extent, Length, Memory, Private, Publication};
 use ebpf_ringbuf::{
     Consumer, Drained, Geometry, HEADER_SIZE, Header, Mapping, Order, PageOffset, Producer, Query,
-    Reservation, SubmitFlags, Tally, marks_for,
+    Reservation, SubmitFlags, Tally, UserConsumer, marks_for,
 };
 use spin::Mutex;
 
+use crate::circle::{Circle, set};
 use crate::maps::VmMap;
-use crate::maps::area::{Word, Words, mask, narrow, replace, shift, widen};
+use crate::maps::area::{Word, mask, narrow, replace, shift, widen};
 use crate::memory::index;
 
 /// A ring buffer map's ring: programs produce, the embedder drains.
@@ -35,8 +36,6 @@ struct Reader {
     consumer: Consumer<RingMemory>,
     /// The payload that is being shown.
     payload: Vec<u8>,
-    /// The consuming side was given away with [`RingMap::lend`], and is not back.
-    lent: bool,
 }
 
 impl RingMap {
@@ -47,8 +46,8 @@ impl RingMap {
     /// [`Platform::ring`](ebpf_loader::Platform::ring) gave, it alone reads: this gives nothing, whatever the limit.
     pub fn drain(&self, limit: usize, mut each: impl FnMut(&[u8])) -> Drained {
         let mut reader = self.reader.lock();
-        let Reader { consumer, payload, lent } = &mut *reader;
-        let limit = if *lent { 0 } else { limit };
+        let Reader { consumer, payload } = &mut *reader;
+        let limit = if self.producer.memory().shared.lent.load(Ordering::Acquire) { 0 } else { limit };
         // Somebody else may have read since then.
         if let Ok(fresh) = Consumer::new(RingMemory::own(&self.producer.memory().shared)) {
             *consumer = fresh;
@@ -73,11 +72,9 @@ impl RingMap {
 
     /// The memory for a consumer elsewhere; `None` while there is one. `map` is the map that `self` is the ring of.
     pub(crate) fn lend(&self, map: &VmMap) -> Option<RingMemory> {
-        let mut reader = self.reader.lock();
-        if core::mem::replace(&mut reader.lent, true) {
-            return None;
-        }
-        Some(RingMemory { shared: Arc::clone(&self.producer.memory().shared), lender: Some(map.clone()) })
+        // Not in the middle of a drain.
+        let _reader = self.reader.lock();
+        RingMemory::lend(&self.producer.memory().shared, map)
     }
 
     /// Unread bytes, headers and padding included.
@@ -106,18 +103,6 @@ impl RingMap {
 
     /// An empty ring; `None` when the allocator has no room, or for a size that no ring has.
     pub(crate) fn new(size: u32, page_size: u32) -> Option<Self> {
-        let geometry =
-            Geometry::new(index(size), index(page_size), Mapping::Mirrored, PageOffset::FromRing).ok()?;
-        let shared = Shared {
-            geometry,
-            consumer: Line::default(),
-            producer: Line::default(),
-            pending: AtomicUsize::new(0),
-            overwrite: AtomicUsize::new(0),
-            private: Private::default(),
-            data: Words::zeroed(index(size >> 3))?,
-            spare: Word::default(),
-        };
         let mut marks = Vec::new();
         marks.try_reserve_exact(marks_for(index(size))).ok()?;
         marks.resize_with(marks_for(index(size)), AtomicUsize::default);
@@ -126,9 +111,9 @@ impl RingMap {
             marks: marks.into_boxed_slice(),
             spare: AtomicUsize::new(0),
         };
-        let memory = RingMemory::own(&Arc::new(shared));
+        let memory = RingMemory::own(&Arc::new(Shared::new(size, page_size)?));
         let consumer = Consumer::new(RingMemory::own(&memory.shared)).ok()?;
-        let reader = Reader { consumer, payload: Vec::new(), lent: false };
+        let reader = Reader { consumer, payload: Vec::new() };
         let producer = Producer::new(memory, marks).ok()?.counting();
         Some(Self { producer, reader: Mutex::new(reader), wakeups: AtomicU64::new(0) })
     }
@@ -160,6 +145,13 @@ impl<'r> RingReservation<'r> {
         // A length beyond the machine's word is refused like any other that never fits.
         let inner = ring.producer.reserve(usize::try_from(length).unwrap_or(usize::MAX)).ok()?;
         Some(Self { map, ring, inner })
+    }
+
+    /// A whole record at once, as [`new`](Self::new), `write` and [`submit`](Self::submit) would make it.
+    pub(crate) fn output(map: &'r VmMap, payload: &[u8], flags: u64) -> Option<Option<&'r VmMap>> {
+        let ring = map.ring()?;
+        let wakeup = ring.producer.output(payload, SubmitFlags::from_bits_truncate(flags)).ok()?;
+        Some(woken(map, ring, wakeup.is_needed()))
     }
 
     /// Payload bytes.
@@ -202,13 +194,13 @@ impl<'r> RingReservation<'r> {
 
     pub(crate) fn read(&self, offset: u32, out: &mut [u8]) -> Option<()> {
         let place = self.place(index(offset), out.len())?;
-        self.inner_memory().copy_out(place, out);
+        self.inner_memory().data.copy_out(place, out);
         Some(())
     }
 
     pub(crate) fn write(&self, offset: u32, bytes: &[u8]) -> Option<()> {
         let place = self.place(index(offset), bytes.len())?;
-        self.inner_memory().copy_in(place, bytes);
+        self.inner_memory().data.copy_in(place, bytes);
         Some(())
     }
 
@@ -238,17 +230,11 @@ fn woken<'r>(map: &'r VmMap, ring: &RingMap, is_needed: bool) -> Option<&'r VmMa
     }
 }
 
-/// Changes a word that nobody else may change now: a record's words belong to whoever reserved it.
-#[inline(always)]
-fn set(Word(word): &Word, change: impl FnOnce(u64) -> u64) {
-    word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
-}
-
 /// A ring's memory as both sides see it.
 #[derive(Debug)]
 pub struct RingMemory {
     shared: Arc<Shared>,
-    /// The map whose consuming side this is, if it was lent out.
+    /// The map one of whose sides this is, if it was lent out.
     lender: Option<VmMap>,
 }
 
@@ -256,13 +242,80 @@ impl RingMemory {
     fn own(shared: &Arc<Shared>) -> Self {
         Self { shared: Arc::clone(shared), lender: None }
     }
+
+    fn lend(shared: &Arc<Shared>, map: &VmMap) -> Option<Self> {
+        if shared.lent.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        Some(Self { shared: Arc::clone(shared), lender: Some(map.clone()) })
+    }
 }
 
 impl Drop for RingMemory {
     fn drop(&mut self) {
-        if let Some(ring) = self.lender.as_ref().and_then(VmMap::ring) {
-            ring.reader.lock().lent = false;
+        if self.lender.is_some() {
+            self.shared.lent.store(false, Ordering::Release);
         }
+    }
+}
+
+/// A user ring map's ring: the embedder produces, programs drain.
+pub(crate) struct UserRing {
+    consumer: Mutex<UserConsumer<RingMemory>>,
+    shared: Arc<Shared>,
+}
+
+impl UserRing {
+    /// Bytes that a ring of `size` bytes of data takes.
+    pub(crate) fn bytes(size: u32) -> u64 {
+        u64::from(size).saturating_add(size_of::<Shared>() as u64)
+    }
+
+    /// An empty ring; `None` when the allocator has no room, or for a size that no ring has.
+    pub(crate) fn new(size: u32, page_size: u32) -> Option<Self> {
+        let shared = Arc::new(Shared::new(size, page_size)?);
+        Some(Self { consumer: Mutex::new(UserConsumer::new(RingMemory::own(&shared))), shared })
+    }
+
+    /// The memory for a producer; `None` while there is one.
+    pub(crate) fn lend(&self, map: &VmMap) -> Option<RingMemory> {
+        RingMemory::lend(&self.shared, map)
+    }
+
+    /// Bytes that were produced and not drained.
+    pub(crate) fn available(&self) -> usize {
+        let consumer = self.shared.consumer.0.load(Ordering::Acquire);
+        self.shared.producer.0.load(Ordering::Acquire).wrapping_sub(consumer)
+    }
+
+    /// `bpf_user_ringbuf_drain`: each sample's bytes to `each`, which may break. Gives the answer, and whether a producer is to be woken.
+    pub(crate) fn drain(
+        &self,
+        flags: u64,
+        mut each: impl FnMut(Vec<u8>) -> ControlFlow<()>,
+    ) -> Result<(usize, bool), i32> {
+        const EBUSY: i32 = -16;
+        let Some(mut consumer) = self.consumer.try_lock() else { return Err(EBUSY) };
+        let flags = SubmitFlags::from_bits_truncate(flags);
+        let drained = consumer.drain(flags, |sample| {
+            let mut bytes = Vec::new();
+            // Should its memory be missing, a sample that a ring had memory for is empty rather than the process aborted.
+            if bytes.try_reserve_exact(sample.payload_len()).is_ok() {
+                bytes.resize(sample.payload_len(), 0);
+                sample.copy_to(&mut bytes);
+            }
+            each(bytes)
+        });
+        match drained {
+            Ok(drained) => Ok((drained.samples, drained.wakeup.is_needed())),
+            Err(stopped) => Err(stopped.error.errno().saturating_neg()),
+        }
+    }
+}
+
+impl fmt::Debug for UserRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserRing").field("available", &self.available()).finish_non_exhaustive()
     }
 }
 
@@ -275,9 +328,10 @@ struct Shared {
     /// Stays 0: these rings refuse instead of overwriting.
     overwrite: AtomicUsize,
     private: Private<AtomicUsize>,
-    data: Words,
-    /// Stands in for a word outside the data. Offsets are masked, so there is none.
-    spare: Word,
+    data: Circle,
+    /// The side that is not the programs' was given away, and is not back. Set and taken back with acquire and release, which hands the
+    /// side over from one holder to the next.
+    lent: AtomicBool,
 }
 
 /// A position on cache lines of its own.
@@ -286,43 +340,25 @@ struct Shared {
 struct Line(AtomicUsize);
 
 impl Shared {
+    /// Of an empty ring; `None` when the allocator has no room, or for a size that no ring has.
+    fn new(size: u32, page_size: u32) -> Option<Self> {
+        let geometry =
+            Geometry::new(index(size), index(page_size), Mapping::Mirrored, PageOffset::FromRing).ok()?;
+        Some(Self {
+            geometry,
+            consumer: Line::default(),
+            producer: Line::default(),
+            pending: AtomicUsize::new(0),
+            overwrite: AtomicUsize::new(0),
+            private: Private::default(),
+            data: Circle::zeroed(index(size))?,
+            lent: AtomicBool::new(false),
+        })
+    }
+
     #[inline(always)]
     fn word(&self, position: usize) -> &Word {
-        self.data.word(self.geometry.offset(position)).unwrap_or(&self.spare)
-    }
-
-    /// Bytes from `position` on, over the end of the data and on from its start if need be.
-    fn copy_out(&self, position: usize, out: &mut [u8]) {
-        let mut position = position;
-        for piece in out.chunks_mut(8) {
-            if let (0, Ok(whole)) = (position & 7, <&mut [u8; 8]>::try_from(&mut *piece)) {
-                *whole = self.word(position).0.load(Ordering::Relaxed).to_ne_bytes();
-            } else {
-                for (distance, byte) in piece.iter_mut().enumerate() {
-                    let place = position.wrapping_add(distance);
-                    let word = self.word(place).0.load(Ordering::Relaxed);
-                    *byte = word.to_ne_bytes().get(place & 7).copied().unwrap_or(0);
-                }
-            }
-            position = position.wrapping_add(8);
-        }
-    }
-
-    /// Only for words of a record that the caller reserved.
-    fn copy_in(&self, position: usize, bytes: &[u8]) {
-        let mut position = position;
-        for piece in bytes.chunks(8) {
-            if let (0, Ok(whole)) = (position & 7, <[u8; 8]>::try_from(piece)) {
-                self.word(position).0.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
-            } else {
-                for (distance, byte) in piece.iter().enumerate() {
-                    let place = position.wrapping_add(distance);
-                    let shift = shift::<1>(place).unwrap_or(0);
-                    set(self.word(place), |word| replace::<1>(word, shift, u64::from(*byte)));
-                }
-            }
-            position = position.wrapping_add(8);
-        }
+        self.data.word(position)
     }
 }
 
@@ -372,19 +408,31 @@ impl Memory for RingMemory {
 
     fn write(&self, claim: &mut Claim, offset: usize, bytes: &[u8]) {
         if offset.checked_add(bytes.len()).is_some_and(|end| end <= claim.length()) {
-            self.shared.copy_in(claim.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
+            self.shared.data.copy_in(claim.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
         }
     }
 
     fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]) {
         if offset.checked_add(bytes.len()).is_some_and(|end| end <= extent.length()) {
-            self.shared.copy_out(extent.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
+            self.shared
+                .data
+                .copy_out(extent.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
         }
     }
 
     #[inline(always)]
     fn fence(&self, order: Order) {
         atomic::fence(order.ordering());
+    }
+
+    #[inline(always)]
+    fn fence_after_swap(&self, order: Order) {
+        // A locked instruction is a full barrier on x86: only the compiler has to be told.
+        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+            atomic::compiler_fence(order.ordering());
+        } else {
+            atomic::fence(order.ordering());
+        }
     }
 }
 

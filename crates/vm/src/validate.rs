@@ -14,8 +14,10 @@ use ebpf_loader::{Instruction, MapKind};
 
 use crate::decode::{self, Code, Op, Register, SOURCE_X, atomic, class};
 use crate::error::{ValidationError, ValidationErrorKind as Kind};
+use crate::host::Host;
 use crate::maps::VmMap;
 use crate::memory::{self, Region};
+use crate::numbers::HelperNumbers;
 use crate::{MAX_INSTRUCTIONS, MAX_PROGRAM_MAPS, flow, helpers};
 
 /// A program that may run.
@@ -30,9 +32,17 @@ pub(crate) struct Validated {
     pub(crate) reserves: bool,
 }
 
+/// Which helpers there are.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'r> {
+    pub(crate) numbers: HelperNumbers,
+    pub(crate) host: &'r dyn Host,
+}
+
 /// Checks and decodes a program; `map` finds what a map reference stands for.
 pub(crate) fn validate(
     instructions: &[Instruction],
+    rules: Rules<'_>,
     map: impl Fn(i32) -> Option<VmMap>,
 ) -> Result<Validated, ValidationError> {
     let too_long = Kind::TooLong { instructions: instructions.len() };
@@ -44,6 +54,7 @@ pub(crate) fn validate(
     }
     let mut pass = FirstPass {
         instructions,
+        rules,
         ops: Vec::new(),
         marks: Vec::new(),
         maps: Vec::new(),
@@ -68,6 +79,7 @@ pub(crate) fn validate(
     for (op, marks) in pass.ops.iter_mut().zip(&pass.marks) {
         op.entry = marks & FUNCTION != 0;
     }
+    decode::join(&mut pass.ops);
     Ok(Validated { ops: pass.ops, maps: pass.maps, frames, reserves: pass.reserves })
 }
 
@@ -90,6 +102,7 @@ pub(crate) const FUNCTION: u8 = 2;
 
 struct FirstPass<'a, F> {
     instructions: &'a [Instruction],
+    rules: Rules<'a>,
     ops: Vec<Op>,
     marks: Vec<u8>,
     maps: Vec<VmMap>,
@@ -159,13 +172,21 @@ impl<F: Fn(i32) -> Option<VmMap>> FirstPass<'_, F> {
         zero("destination register", instruction.dst())?;
         match instruction.src() {
             0 => {
-                let unknown = Kind::UnknownHelper { helper: instruction.imm() };
-                let helper = u32::try_from(instruction.imm()).map_err(|_| unknown)?;
-                if !helpers::is_known(helper) {
-                    return Err(unknown);
-                }
-                self.reserves |= helper == helpers::RINGBUF_RESERVE;
-                let code = if helper == helpers::LOOP { Code::Loop } else { Code::Helper };
+                let number = instruction.imm();
+                let Some(helper) = self.rules.numbers.helper(number) else {
+                    let unknown = Kind::UnknownHelper { helper: number };
+                    let of_host = u32::try_from(number).ok().filter(|number| self.rules.host.knows(*number));
+                    let imm = u64::from(of_host.ok_or(unknown)?);
+                    return Ok(Op { code: Code::HostHelper, imm, ..Op::TRAP });
+                };
+                self.reserves |= matches!(helper, helpers::RINGBUF_RESERVE | helpers::RINGBUF_RESERVE_DYNPTR);
+                let code = match helper {
+                    helpers::LOOP => Code::Loop,
+                    helpers::MAP_LOOKUP_ELEM => Code::Lookup,
+                    helpers::TAIL_CALL => Code::TailCall,
+                    helpers::FOR_EACH_MAP_ELEM | helpers::USER_RINGBUF_DRAIN => Code::Callback,
+                    _ => Code::Helper,
+                };
                 Ok(Op { code, imm: u64::from(helper), ..Op::TRAP })
             }
             pseudo::CALL => {

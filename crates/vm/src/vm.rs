@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use ebpf_loader::{MapSpec, Platform, ProgramKind, ProgramSpec};
+use ebpf_loader::{MapDefinition, MapSpec, Platform, ProgramKind, ProgramSpec, SlotValue};
 use spin::Mutex;
 
 use crate::MAX_INSTRUCTIONS;
@@ -15,9 +15,11 @@ use crate::error::{Fault, ValidationError, ValidationErrorKind, VmError};
 use crate::hooks::{Hooks, VmLink};
 use crate::host::{DeterministicHost, Host};
 use crate::maps::VmMap;
+use crate::maps::create::Machine;
+use crate::numbers::HelperNumbers;
 use crate::program::{Outcome, Parts, VmProgram};
 use crate::ring::RingMemory;
-use crate::validate::validate;
+use crate::validate::{Rules, validate};
 
 /// What a machine may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +31,23 @@ pub struct VmConfig {
     pub instruction_budget: u64,
     /// Bytes of a page: the size of a ring is a multiple of it, and its records count pages. 4096 unless set.
     pub page_size: u32,
+    /// CPUs that per-CPU maps have values for; [`Host::processor`] says on which one a run is. 1 unless set.
+    pub cpus: u32,
+    /// Whose numbers programs call helpers by. Linux's unless set.
+    pub helpers: HelperNumbers,
 }
 
 impl VmConfig {
     /// The defaults.
     #[must_use]
     pub const fn new() -> Self {
-        Self { memory_limit: 64 << 20, instruction_budget: 1_000_000, page_size: 4096 }
+        Self {
+            memory_limit: 64 << 20,
+            instruction_budget: 1_000_000,
+            page_size: 4096,
+            cpus: 1,
+            helpers: HelperNumbers::Linux,
+        }
     }
 
     /// With another memory limit, in bytes.
@@ -54,6 +66,18 @@ impl VmConfig {
     #[must_use]
     pub const fn with_page_size(self, page_size: u32) -> Self {
         Self { page_size, ..self }
+    }
+
+    /// With values for so many CPUs in per-CPU maps. Runs on processor `n` see those of CPU `n % cpus`.
+    #[must_use]
+    pub const fn with_cpus(self, cpus: u32) -> Self {
+        Self { cpus, ..self }
+    }
+
+    /// For programs that call helpers by other numbers.
+    #[must_use]
+    pub const fn with_helpers(self, helpers: HelperNumbers) -> Self {
+        Self { helpers, ..self }
     }
 }
 
@@ -157,9 +181,37 @@ impl Vm {
     }
 }
 
+impl Vm {
+    fn create(&self, map: &MapSpec<'_>, inner: Option<&MapDefinition>) -> Result<VmMap, VmError> {
+        let id = {
+            let mut maps = self.maps.lock();
+            let id = maps.next_id;
+            // References are 31 bits. They do not run out before memory does, unless maps come and go for years.
+            maps.next_id = id.checked_add(1).filter(|next| i32::try_from(*next).is_ok()).unwrap_or(1);
+            id
+        };
+        let machine = Machine {
+            seed: self.host.random(),
+            page_size: self.config.page_size,
+            cpus: self.config.cpus,
+            account: &self.account,
+        };
+        let created = VmMap::create(map, id, inner, machine)?;
+        self.maps.lock().by_id.insert(id, created.clone());
+        Ok(created)
+    }
+}
+
 impl Default for Vm {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Prog arrays and the programs in them hold each other.
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.maps.get_mut().by_id.values().for_each(VmMap::let_go);
     }
 }
 
@@ -173,23 +225,33 @@ impl Platform for Vm {
     type Ring = RingMemory;
 
     fn create_map(&self, map: &MapSpec<'_>) -> Result<VmMap, VmError> {
-        let id = {
-            let mut maps = self.maps.lock();
-            let id = maps.next_id;
-            // References are 31 bits. They do not run out before memory does, unless maps come and go for years.
-            maps.next_id = id.checked_add(1).filter(|next| i32::try_from(*next).is_ok()).unwrap_or(1);
-            id
-        };
-        let created = VmMap::create(map, id, self.host.random(), self.config.page_size, &self.account)?;
-        self.maps.lock().by_id.insert(id, created.clone());
-        Ok(created)
+        self.create(map, None)
     }
 
-    /// Programs and handles keep the map's memory; new programs cannot refer to it any more.
+    fn create_map_of_maps(&self, map: &MapSpec<'_>, inner: &MapDefinition) -> Result<VmMap, VmError> {
+        self.create(map, Some(inner))
+    }
+
+    fn set_slot(
+        &self,
+        map: &VmMap,
+        slot: u32,
+        value: SlotValue<'_, VmMap, VmProgram>,
+    ) -> Option<Result<(), VmError>> {
+        let done = match value {
+            SlotValue::Map(inner) => map.set_map(slot, inner),
+            SlotValue::Program(program) => map.set_program(slot, program),
+            _ => return None,
+        };
+        Some(done.map_err(|error| VmError::InvalidSlot { name: map.name().into(), slot, error }))
+    }
+
+    /// Programs and handles keep the map's memory; new programs cannot refer to it any more. A prog array lets go of its programs.
     fn destroy_map(&self, map: VmMap) {
         let removed = self.maps.lock().by_id.remove(&map.id());
         // Dropped here, outside the lock.
         drop(removed);
+        map.let_go();
     }
 
     fn map_reference(&self, map: &VmMap) -> i32 {
@@ -220,7 +282,8 @@ impl Platform for Vm {
             let id = u32::try_from(reference).ok()?;
             self.maps.lock().by_id.get(&id).cloned()
         };
-        let validated = validate(program.instructions, find)
+        let rules = Rules { numbers: self.config.helpers, host: &*self.host };
+        let validated = validate(program.instructions, rules, find)
             .map_err(|error| VmError::InvalidProgram { name: name(), error })?;
         self.loaded.fetch_add(1, Ordering::Relaxed);
         Ok(VmProgram::new(Parts {
@@ -231,6 +294,7 @@ impl Platform for Vm {
             frames: validated.frames,
             reserves: validated.reserves,
             budget: self.config.instruction_budget,
+            numbers: self.config.helpers,
             host: Arc::clone(&self.host),
             charge,
         }))
@@ -250,8 +314,12 @@ impl Platform for Vm {
 
     /// While a consumer works on this memory, [`RingMap::drain`](crate::RingMap::drain) gives nothing.
     fn ring(&self, map: &VmMap) -> Result<RingMemory, VmError> {
-        let ring = map.ring().ok_or_else(|| VmError::NotARing { name: map.name().into() })?;
-        ring.lend(map).ok_or_else(|| VmError::RingInUse { name: map.name().into() })
+        let lent = match (map.ring(), map.user_ring()) {
+            (Some(ring), _) => ring.lend(map),
+            (None, Some(ring)) => ring.lend(map),
+            (None, None) => return Err(VmError::NotARing { name: map.name().into() }),
+        };
+        lent.ok_or_else(|| VmError::RingInUse { name: map.name().into() })
     }
 }
 

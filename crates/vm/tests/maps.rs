@@ -297,6 +297,13 @@ fn attributes_that_linux_refuses() {
         (spec(MapKind::RINGBUF, 0, 0, 4095), -22),
         (spec(MapKind::RINGBUF, 0, 0, 12288), -22),
         (with(1 << 0, spec(MapKind::RINGBUF, 0, 0, 4096)), -22),
+        (spec(MapKind::USER_RINGBUF, 0, 8, 4096), -22),
+        (spec(MapKind::USER_RINGBUF, 0, 0, 6000), -22),
+        (spec(MapKind::PROG_ARRAY, 4, 8, 1), -22),
+        (spec(MapKind::PROG_ARRAY, 8, 4, 1), -22),
+        (with(1 << 7, spec(MapKind::PROG_ARRAY, 4, 4, 1)), -22),
+        (spec(MapKind::PERF_EVENT_ARRAY, 4, 4, 0), -22),
+        (spec(MapKind::ARRAY_OF_MAPS, 4, 4, 1), -9),
     ];
     for (spec, expected) in refused {
         match vm.create_map(&spec) {
@@ -304,7 +311,7 @@ fn attributes_that_linux_refuses() {
             other => panic!("{spec:?} gave {other:?}"),
         }
     }
-    let kinds = [MapKind::PROG_ARRAY, MapKind::LPM_TRIE, MapKind::USER_RINGBUF, MapKind(999)];
+    let kinds = [MapKind::LPM_TRIE, MapKind::HASH_OF_MAPS, MapKind(999)];
     for kind in kinds {
         assert!(
             matches!(vm.create_map(&spec(kind, 4, 4, 1)), Err(VmError::UnsupportedMapKind { kind: told, .. }) if told == kind)

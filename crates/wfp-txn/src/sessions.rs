@@ -264,11 +264,13 @@ impl<E: Engine, H: Host, R: RawMutex> fmt::Debug for Serialized<E, H, R> {
 }
 
 /// The bell of a ticket.
+#[inline]
 pub(crate) fn lane<B>(bells: &[B; LANES], ticket: u64) -> Option<&B> {
     bells.get(place_of(ticket))
 }
 
 /// The index of a ticket among [`LANES`], a power of two, so that tickets wrap without a jump.
+#[inline]
 pub(crate) fn place_of(ticket: u64) -> usize {
     usize::try_from(ticket & (LANES as u64).wrapping_sub(1)).unwrap_or(0)
 }

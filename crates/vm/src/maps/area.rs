@@ -37,8 +37,15 @@ impl Words {
         self.0.get(offset >> 3)
     }
 
+    /// `words` words from byte `offset` on, if that is where a word begins and they are there.
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: usize) -> Option<u64> {
+    pub(crate) fn run(&self, offset: usize, words: usize) -> Option<&[Word]> {
+        let start = offset >> 3;
+        if offset & 7 == 0 { self.0.get(start..start.checked_add(words)?) } else { None }
+    }
+
+    #[inline(always)]
+    pub(crate) fn load<const N: usize>(&self, offset: usize) -> Option<u64> {
         match shift::<N>(offset) {
             Some(shift) => Some(self.word(offset)?.0.load(Ordering::Relaxed) >> shift & mask::<N>()),
             None => self.load_straddling::<N>(offset),
@@ -55,7 +62,7 @@ impl Words {
     }
 
     #[inline(always)]
-    fn store<const N: usize>(&self, offset: usize, value: u64) -> Option<()> {
+    pub(crate) fn store<const N: usize>(&self, offset: usize, value: u64) -> Option<()> {
         match shift::<N>(offset) {
             Some(_) if N == 8 => self.word(offset)?.0.store(value, Ordering::Relaxed),
             Some(shift) => {
@@ -84,10 +91,48 @@ impl Words {
 #[derive(Debug)]
 pub(crate) struct Area {
     chunks: Chunks,
+    shape: Shape,
+}
+
+/// How values stand in an [`Area`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
     value_size: u32,
     stride: u32,
     /// `ceil(2^64 / stride)`: its product with a 32-bit offset has the quotient in the high half, exactly.
     reciprocal: u64,
+}
+
+impl Shape {
+    fn new(value_size: u32) -> Option<Self> {
+        let stride = stride(value_size)?;
+        let reciprocal = u64::MAX.checked_div(u64::from(stride))?.wrapping_add(1);
+        Some(Self { value_size, stride, reciprocal })
+    }
+
+    /// Whether `size` bytes at `offset` are wholly inside one value.
+    #[inline(always)]
+    pub(crate) fn holds(&self, offset: u32, size: usize) -> bool {
+        let (value_size, size) = (u64::from(self.value_size), size as u64);
+        // Global data, and much else, is one value: nothing to divide then.
+        if u64::from(offset).saturating_add(size) <= value_size {
+            return true;
+        }
+        let within = u64::from(offset).wrapping_sub(self.slot(offset).wrapping_mul(u64::from(self.stride)));
+        within.saturating_add(size) <= value_size
+    }
+
+    /// The value that holds byte `offset`.
+    #[inline(always)]
+    fn slot(&self, offset: u32) -> u64 {
+        high64(u128::from(self.reciprocal).wrapping_mul(u128::from(offset)))
+    }
+
+    /// The program's offset of a value; `None` when it does not fit 32 bits.
+    #[inline(always)]
+    pub(crate) fn offset(&self, slot: u32) -> Option<u32> {
+        slot.checked_mul(self.stride)
+    }
 }
 
 #[derive(Debug)]
@@ -119,14 +164,17 @@ impl Area {
     }
 
     fn new(value_size: u32, chunks: Chunks) -> Option<Self> {
-        let stride = stride(value_size)?;
-        let reciprocal = u64::MAX.checked_div(u64::from(stride))?.wrapping_add(1);
-        Some(Self { chunks, value_size, stride, reciprocal })
+        Some(Self { chunks, shape: Shape::new(value_size)? })
+    }
+
+    /// Whether values are added as they are needed.
+    pub(crate) fn is_growing(&self) -> bool {
+        matches!(self.chunks, Chunks::Growing(_))
     }
 
     /// Bytes from one value to the next.
     pub(crate) fn stride(&self) -> u32 {
-        self.stride
+        self.shape.stride
     }
 
     /// Slots that the chunk which begins at `slot` would have; 0 when no chunk begins there.
@@ -142,66 +190,55 @@ impl Area {
     pub(crate) fn grow(&self, slot: u32, slots: u32) -> Option<()> {
         let Chunks::Growing(chunks) = &self.chunks else { return None };
         let (chunk, _) = chunk_of(slot);
-        let words = Words::zeroed(index(self.stride >> 3).checked_mul(index(slots))?)?;
+        let words = Words::zeroed(index(self.shape.stride >> 3).checked_mul(index(slots))?)?;
         chunks.get(chunk)?.call_once(|| words);
         Some(())
     }
 
     /// The program's offset of a value; `None` when it does not fit 32 bits.
     pub(crate) fn offset(&self, slot: u32) -> Option<u32> {
-        slot.checked_mul(self.stride)
+        self.shape.offset(slot)
+    }
+
+    /// How its values stand.
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Where `size` bytes at the program's `offset` are, when they are wholly inside one value.
     #[inline(always)]
     pub(crate) fn locate(&self, offset: u32, size: usize) -> Option<(&Words, usize)> {
-        // Global data is one value: nothing to divide then.
-        if let (Chunks::Whole(words), true) =
-            (&self.chunks, index(offset).checked_add(size)? <= index(self.value_size))
-        {
-            return Some((words, index(offset)));
-        }
-        let slot = high64(u128::from(self.reciprocal).wrapping_mul(u128::from(offset)));
-        let within = u64::from(offset).wrapping_sub(slot.wrapping_mul(u64::from(self.stride)));
-        if within.checked_add(size as u64)? > u64::from(self.value_size) {
-            return None;
-        }
+        if self.shape.holds(offset, size) { self.at(&self.shape, offset) } else { None }
+    }
+
+    /// Where the program's `offset` is.
+    #[inline(always)]
+    pub(crate) fn at(&self, shape: &Shape, offset: u32) -> Option<(&Words, usize)> {
         match &self.chunks {
             Chunks::Whole(words) => Some((words, index(offset))),
             Chunks::Growing(chunks) => {
-                let (chunk, first) = chunk_of(u32::try_from(slot).ok()?);
+                let (chunk, first) = chunk_of(u32::try_from(shape.slot(offset)).ok()?);
                 let words = chunks.get(chunk)?.get()?;
-                Some((words, index(offset).checked_sub(index(first).checked_mul(index(self.stride))?)?))
+                Some((words, index(offset).checked_sub(index(first).checked_mul(index(shape.stride))?)?))
             }
         }
-    }
-
-    /// `N` bytes, zero-extended.
-    #[inline(always)]
-    pub(crate) fn load<const N: usize>(&self, offset: u32) -> Option<u64> {
-        let (words, offset) = self.locate(offset, N)?;
-        words.load::<N>(offset)
-    }
-
-    /// The low `N` bytes of `value`.
-    #[inline(always)]
-    pub(crate) fn store<const N: usize>(&self, offset: u32, value: u64) -> Option<()> {
-        let (words, offset) = self.locate(offset, N)?;
-        words.store::<N>(offset, value)
     }
 
     /// Copies bytes of one value out.
     pub(crate) fn read(&self, offset: u32, out: &mut [u8]) -> Option<()> {
         let (words, mut offset) = self.locate(offset, out.len())?;
-        for piece in out.chunks_mut(8) {
-            if let (0, Ok(whole)) = (offset & 7, <&mut [u8; 8]>::try_from(&mut *piece)) {
-                *whole = words.load::<8>(offset)?.to_ne_bytes();
-            } else {
-                for (distance, byte) in piece.iter_mut().enumerate() {
-                    *byte = words.load::<1>(offset.checked_add(distance)?)?.to_le_bytes()[0];
+        let (pieces, mut rest) = out.as_chunks_mut::<8>();
+        match words.run(offset, pieces.len()) {
+            Some(words) => {
+                for (word, piece) in words.iter().zip(pieces.iter_mut()) {
+                    *piece = word.0.load(Ordering::Relaxed).to_ne_bytes();
                 }
+                offset = offset.checked_add(pieces.as_flattened().len())?;
             }
-            offset = offset.checked_add(8)?;
+            None => rest = out,
+        }
+        for (distance, byte) in rest.iter_mut().enumerate() {
+            *byte = words.load::<1>(offset.checked_add(distance)?)?.to_le_bytes()[0];
         }
         Some(())
     }
@@ -209,15 +246,18 @@ impl Area {
     /// Copies bytes into one value.
     pub(crate) fn write(&self, offset: u32, bytes: &[u8]) -> Option<()> {
         let (words, mut offset) = self.locate(offset, bytes.len())?;
-        for piece in bytes.chunks(8) {
-            if let (0, Ok(whole)) = (offset & 7, <[u8; 8]>::try_from(piece)) {
-                words.store::<8>(offset, u64::from_ne_bytes(whole))?;
-            } else {
-                for (distance, byte) in piece.iter().enumerate() {
-                    words.store::<1>(offset.checked_add(distance)?, u64::from(*byte))?;
+        let (pieces, mut rest) = bytes.as_chunks::<8>();
+        match words.run(offset, pieces.len()) {
+            Some(words) => {
+                for (word, piece) in words.iter().zip(pieces) {
+                    word.0.store(u64::from_ne_bytes(*piece), Ordering::Relaxed);
                 }
+                offset = offset.checked_add(pieces.as_flattened().len())?;
             }
-            offset = offset.checked_add(8)?;
+            None => rest = bytes,
+        }
+        for (distance, byte) in rest.iter().enumerate() {
+            words.store::<1>(offset.checked_add(distance)?, u64::from(*byte))?;
         }
         Some(())
     }
@@ -296,6 +336,18 @@ pub(crate) fn narrow<const N: usize>(value: u64) -> [u8; N] {
 mod tests {
     use super::*;
 
+    impl Area {
+        fn load<const N: usize>(&self, offset: u32) -> Option<u64> {
+            let (words, offset) = self.locate(offset, N)?;
+            words.load::<N>(offset)
+        }
+
+        fn store<const N: usize>(&self, offset: u32, value: u64) -> Option<()> {
+            let (words, offset) = self.locate(offset, N)?;
+            words.store::<N>(offset, value)
+        }
+    }
+
     #[test]
     fn every_size_and_offset_reads_what_was_written() {
         let area = Area::whole(24, 1).unwrap();
@@ -350,7 +402,7 @@ mod tests {
             let area = Area::growing(value_size).unwrap();
             let stride = area.stride();
             for offset in [0, 1, stride - 1, stride, stride + 1, u32::MAX - 1, u32::MAX, 0x8000_0000] {
-                let slot = high64(u128::from(area.reciprocal) * u128::from(offset));
+                let slot = high64(u128::from(area.shape.reciprocal) * u128::from(offset));
                 assert_eq!(slot, u64::from(offset / stride), "{offset} / {stride}");
             }
         }

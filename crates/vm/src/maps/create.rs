@@ -4,25 +4,37 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use ebpf_loader::{MapKind, MapSpec};
+use ebpf_loader::{MapDefinition, MapKind, MapSpec};
+use spin::Once;
 
 use super::area::Area;
 use super::flags::*;
 use super::hash::Hash;
 use super::queue::Queue;
+use super::slots::Slots;
 use super::{Inner, Store, VmMap};
 use crate::account::Account;
 use crate::error::VmError;
-use crate::ring::RingMap;
+use crate::perf::PerfRing;
+use crate::program::VmProgram;
+use crate::ring::{RingMap, UserRing};
+
+/// What a map takes from the machine that creates it.
+pub(crate) struct Machine<'m> {
+    pub(crate) seed: u32,
+    pub(crate) page_size: u32,
+    pub(crate) cpus: u32,
+    pub(crate) account: &'m Arc<Account>,
+}
 
 impl VmMap {
     pub(crate) fn create(
         spec: &MapSpec<'_>,
         id: u32,
-        seed: u32,
-        page_size: u32,
-        account: &Arc<Account>,
+        inner: Option<&MapDefinition>,
+        machine: Machine<'_>,
     ) -> Result<Self, VmError> {
+        let Machine { seed, page_size, cpus, account } = machine;
         let name = || Box::from(spec.name);
         let kind = spec.kind;
         let supported = matches!(
@@ -36,22 +48,41 @@ impl VmMap {
                 | MapKind::QUEUE
                 | MapKind::STACK
                 | MapKind::RINGBUF
+                | MapKind::USER_RINGBUF
+                | MapKind::PROG_ARRAY
+                | MapKind::ARRAY_OF_MAPS
+                | MapKind::PERF_EVENT_ARRAY
         );
         if !supported {
             return Err(VmError::UnsupportedMapKind { name: name(), kind });
         }
-        check(spec, page_size).map_err(|refused| VmError::InvalidMap {
-            name: name(),
-            reason: refused.reason,
-            errno: refused.errno,
+        check(spec, page_size).and_then(|()| check_inner(spec, inner)).map_err(|refused| {
+            VmError::InvalidMap { name: name(), reason: refused.reason, errno: refused.errno }
         })?;
 
         // What the map takes now, and what its first entry will take on top: a map that cannot hold one entry is refused here.
         let stride = u64::from(spec.value_size).next_multiple_of(8);
         let own = (size_of::<Inner>() as u64).saturating_add(spec.name.len() as u64);
+        let is_per_cpu =
+            matches!(kind, MapKind::PERCPU_ARRAY | MapKind::PERCPU_HASH | MapKind::LRU_PERCPU_HASH);
+        let cpus = if is_per_cpu { cpus.max(1) } else { 1 };
+        let entries = u64::from(spec.max_entries);
+        // A hash map has one slot more than entries: the one that an update in a full map needs. Where every CPU has values, they are there from the start.
+        let values_per_cpu = if kind == MapKind::PERCPU_ARRAY { entries } else { entries.saturating_add(1) };
+        let values = stride.saturating_mul(values_per_cpu).saturating_mul(u64::from(cpus));
+        let is_hash =
+            matches!(kind, MapKind::HASH | MapKind::LRU_HASH) || is_per_cpu && kind != MapKind::PERCPU_ARRAY;
+        // Few values are quicker found, and need less, where they are all there.
+        let is_whole = cpus > 1 || values <= WHOLE;
         let (now, entry) = match kind {
-            MapKind::ARRAY | MapKind::PERCPU_ARRAY => (stride.saturating_mul(u64::from(spec.max_entries)), 0),
+            MapKind::ARRAY => (stride.saturating_mul(entries), 0),
+            MapKind::PERCPU_ARRAY => (values, 0),
+            _ if is_hash && is_whole => (values, Hash::slot_bytes(spec.key_size, 0)),
             MapKind::RINGBUF => (RingMap::bytes(spec.max_entries), 0),
+            MapKind::USER_RINGBUF => (UserRing::bytes(spec.max_entries), 0),
+            MapKind::PROG_ARRAY => (Slots::<VmProgram>::bytes(spec.max_entries), 0),
+            MapKind::ARRAY_OF_MAPS => (Slots::<VmMap>::bytes(spec.max_entries), 0),
+            MapKind::PERF_EVENT_ARRAY => (Slots::<Arc<PerfRing>>::bytes(spec.max_entries), 0),
             MapKind::QUEUE | MapKind::STACK => (0, u64::from(spec.value_size)),
             _ => (
                 Area::GROWING_BYTES,
@@ -74,8 +105,23 @@ impl VmMap {
         let no_memory = || VmError::OutOfMemory { name: name(), requested: now };
         let (area, store) = match kind {
             MapKind::ARRAY | MapKind::PERCPU_ARRAY => {
-                let area = Area::whole(spec.value_size, spec.max_entries).ok_or_else(no_memory)?;
+                let elements = spec.max_entries.checked_mul(cpus).ok_or_else(no_memory)?;
+                let area = Area::whole(spec.value_size, elements).ok_or_else(no_memory)?;
                 (Some(area), Store::Array)
+            }
+            MapKind::USER_RINGBUF => {
+                let ring = UserRing::new(spec.max_entries, page_size).ok_or_else(no_memory)?;
+                (None, Store::UserRing(ring))
+            }
+            MapKind::PROG_ARRAY => {
+                (None, Store::Programs(Slots::new(spec.max_entries).ok_or_else(no_memory)?, Once::new()))
+            }
+            MapKind::ARRAY_OF_MAPS => {
+                let inner = *inner.ok_or_else(no_memory)?;
+                (None, Store::Maps(Slots::new(spec.max_entries).ok_or_else(no_memory)?, inner))
+            }
+            MapKind::PERF_EVENT_ARRAY => {
+                (None, Store::Perf(Slots::new(spec.max_entries).ok_or_else(no_memory)?))
             }
             MapKind::QUEUE | MapKind::STACK => {
                 let queue = Queue::new(spec.value_size, spec.max_entries, kind == MapKind::STACK);
@@ -87,7 +133,13 @@ impl VmMap {
             }
             _ => {
                 let evicts = matches!(kind, MapKind::LRU_HASH | MapKind::LRU_PERCPU_HASH);
-                let area = Area::growing(spec.value_size).ok_or_else(no_memory)?;
+                let area = if is_whole {
+                    let slots = spec.max_entries.checked_add(1).and_then(|slots| slots.checked_mul(cpus));
+                    slots.and_then(|slots| Area::whole(spec.value_size, slots))
+                } else {
+                    Area::growing(spec.value_size)
+                };
+                let area = area.ok_or_else(no_memory)?;
                 let hash = Hash::new(spec.key_size, spec.max_entries, evicts, u64::from(seed));
                 (Some(area), Store::Hash(hash))
             }
@@ -103,6 +155,7 @@ impl VmMap {
             value_size: spec.value_size,
             max_entries: spec.max_entries,
             flags: spec.flags,
+            cpus,
             frozen: spec.read_only,
             area,
             store,
@@ -112,6 +165,9 @@ impl VmMap {
     }
 }
 
+/// Bytes of values that a hash map takes at once rather than one after the other.
+const WHOLE: u64 = 4096;
+
 /// Why Linux would refuse to create a map.
 struct Refused {
     reason: &'static str,
@@ -120,6 +176,7 @@ struct Refused {
 
 const EINVAL: i32 = -22;
 const E2BIG: i32 = -7;
+const EBADF: i32 = -9;
 const ENOTSUPP: i32 = -524;
 
 /// The largest allocation of Linux's slab (`KMALLOC_MAX_SIZE`), which bounds keys and values outside of arrays.
@@ -135,7 +192,11 @@ fn check(map: &MapSpec<'_>, page_size: u32) -> Result<(), Refused> {
         MapKind::LRU_HASH | MapKind::LRU_PERCPU_HASH => {
             (NO_PREALLOC | NO_COMMON_LRU | NUMA_NODE | ZERO_SEED | ACCESS, false, true)
         }
-        MapKind::RINGBUF => (NUMA_NODE, false, false),
+        MapKind::RINGBUF | MapKind::USER_RINGBUF => (NUMA_NODE, false, false),
+        MapKind::PROG_ARRAY | MapKind::PERF_EVENT_ARRAY => {
+            (NUMA_NODE | PRESERVE_ELEMS | RDONLY | WRONLY, true, false)
+        }
+        MapKind::ARRAY_OF_MAPS => (NUMA_NODE | ACCESS, true, false),
         _ => (NUMA_NODE | ACCESS, false, false),
     };
     if map.flags & !allowed != 0 {
@@ -153,7 +214,7 @@ fn check(map: &MapSpec<'_>, page_size: u32) -> Result<(), Refused> {
     if map.initial_value.is_some_and(|value| value.len() as u64 > u64::from(map.value_size)) {
         return refuse("the initial value is longer than value_size", EINVAL);
     }
-    if map.kind == MapKind::RINGBUF {
+    if matches!(map.kind, MapKind::RINGBUF | MapKind::USER_RINGBUF) {
         return check_ring(map, page_size);
     }
     if map.max_entries == 0 {
@@ -165,6 +226,11 @@ fn check(map: &MapSpec<'_>, page_size: u32) -> Result<(), Refused> {
     if array {
         if map.key_size != 4 {
             return refuse("the key of an array has 4 bytes", EINVAL);
+        }
+        let holds_handles =
+            matches!(map.kind, MapKind::PROG_ARRAY | MapKind::PERF_EVENT_ARRAY | MapKind::ARRAY_OF_MAPS);
+        if holds_handles && map.value_size != 4 {
+            return refuse("the value of an array of programs, maps or rings has 4 bytes", EINVAL);
         }
         if map.value_size > i32::MAX.cast_unsigned() {
             return refuse("value_size is above 2^31 - 1", E2BIG);
@@ -189,6 +255,19 @@ fn check(map: &MapSpec<'_>, page_size: u32) -> Result<(), Refused> {
         }
     }
     Ok(())
+}
+
+/// `bpf_map_meta_alloc`: an array of maps is made after a map, which may not be one of a kind that holds maps or programs.
+fn check_inner(map: &MapSpec<'_>, inner: Option<&MapDefinition>) -> Result<(), Refused> {
+    match (map.kind, inner) {
+        (MapKind::ARRAY_OF_MAPS, None) => refuse("an array of maps needs an inner map", EBADF),
+        (MapKind::ARRAY_OF_MAPS, Some(inner)) => match inner.kind {
+            MapKind::ARRAY_OF_MAPS | MapKind::HASH_OF_MAPS => refuse("maps in maps in maps", EINVAL),
+            MapKind::PROG_ARRAY => refuse("a prog array in an array of maps", ENOTSUPP),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }
 
 fn check_ring(map: &MapSpec<'_>, page_size: u32) -> Result<(), Refused> {

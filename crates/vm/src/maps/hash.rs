@@ -32,7 +32,7 @@ struct Table {
     /// First entry of each chain; a power of two of them, at least as many as there are slots.
     buckets: Vec<u32>,
     entries: Vec<Entry>,
-    /// The key of slot `i` begins at `i * key_size`.
+    /// The key of slot `i` begins at `i * key_size`. Keys of up to eight bytes are compared as heads.
     keys: Vec<u8>,
     /// First of the slots that were used and are free again, linked through `chain`.
     free: u32,
@@ -45,6 +45,8 @@ struct Table {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    /// The key's first eight bytes.
+    head: u64,
     hash: u32,
     chain: u32,
     older: u32,
@@ -97,22 +99,39 @@ impl Hash {
         Some(slot)
     }
 
-    /// Copies the value of `key` out, not torn by deletion and re-use.
-    pub(crate) fn read(&self, area: &Area, key: &[u8], out: &mut [u8]) -> Result<(), MapError> {
+    /// Lets `read` read the value of `key`, not torn by deletion and re-use.
+    pub(crate) fn read(
+        &self,
+        key: &[u8],
+        read: impl FnOnce(u32) -> Result<(), MapError>,
+    ) -> Result<(), MapError> {
         let table = self.table.lock();
-        let slot = table.find(key, table.hash(key)).ok_or(MapError::NotFound)?;
-        let offset = area.offset(slot).ok_or(MapError::Invalid)?;
-        area.read(offset, out).ok_or(MapError::Invalid)
+        read(table.find(key, table.hash(key)).ok_or(MapError::NotFound)?)
     }
 
-    /// `htab_map_update_elem` and its LRU brother.
+    /// All keys, oldest first; `None` when the allocator has no room.
+    pub(crate) fn keys(&self) -> Option<Vec<u8>> {
+        let table = self.table.lock();
+        let mut keys = Vec::new();
+        keys.try_reserve_exact(index(table.len).checked_mul(table.key_size)?).ok()?;
+        let mut slot = table.oldest;
+        while let Some(key) = table.key(slot).filter(|_| slot != NONE) {
+            keys.extend_from_slice(key);
+            slot = table.entry(slot).newer;
+        }
+        Some(keys)
+    }
+
+    /// `htab_map_update_elem` and its brothers. `write` writes the value of a slot, and is told whether it is the slot of a new entry; with `in_place` an
+    /// entry that is there keeps its slot.
     pub(crate) fn update(
         &self,
         area: &Area,
         charge: &Charge,
         key: &[u8],
-        value: &[u8],
         flags: u64,
+        in_place: bool,
+        write: impl FnOnce(u32, bool) -> Result<(), MapError>,
     ) -> Result<(), MapError> {
         if flags > EXIST {
             return Err(MapError::Invalid);
@@ -122,6 +141,12 @@ impl Hash {
         let old = table.find(key, hash);
         match old {
             Some(_) if flags == NOEXIST => return Err(MapError::Exists),
+            Some(slot) if in_place => {
+                write(slot, false)?;
+                table.unlist(slot);
+                table.list(slot);
+                return Ok(());
+            }
             None if flags == EXIST => return Err(MapError::NotFound),
             None if table.len >= table.max_entries => {
                 if !table.evicts {
@@ -132,21 +157,15 @@ impl Hash {
             }
             _ => {}
         }
-        let slot = match table.take_slot(area, charge) {
-            Some(slot) => slot,
+        let slot = match (table.take_slot(area, charge), old) {
+            (Some(slot), _) => slot,
             // No memory for a slot of its own: a value that is there already is overwritten in its place.
-            None => match old {
-                Some(slot) => {
-                    let offset = area.offset(slot).ok_or(MapError::NoMemory)?;
-                    return area.write(offset, value).ok_or(MapError::Invalid);
-                }
-                None => return Err(MapError::NoMemory),
-            },
+            (None, Some(slot)) => return write(slot, false),
+            (None, None) => return Err(MapError::NoMemory),
         };
-        let written = area.offset(slot).and_then(|offset| area.write(offset, value));
-        if written.is_none() {
+        if let Err(error) = write(slot, true) {
             table.give_slot(slot);
-            return Err(MapError::NoMemory);
+            return Err(error);
         }
         if let Some(old) = old {
             table.remove(old);
@@ -185,20 +204,20 @@ impl Table {
         // Multiply and fold, eight bytes at a time. The seed is the host's: whoever chooses keys does not know it.
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut hash = self.seed ^ (key.len() as u64).wrapping_mul(FACTOR);
-        for piece in key.chunks(8) {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(piece) {
-                *to = *from;
-            }
-            let mixed =
-                u128::from(hash ^ u64::from_le_bytes(word)).wrapping_mul(u128::from(FACTOR ^ self.seed | 1));
+        let mut mix = |word: u64| {
+            let mixed = u128::from(hash ^ word).wrapping_mul(u128::from(FACTOR ^ self.seed | 1));
             hash = low64(mixed ^ mixed >> 64).wrapping_add(FACTOR);
+        };
+        if key.len() <= 8 {
+            mix(head(key));
+        } else {
+            key.chunks(8).for_each(|piece| mix(head(piece)));
         }
         low(hash ^ hash >> 32)
     }
 
     fn entry(&self, slot: u32) -> Entry {
-        const NOWHERE: Entry = Entry { hash: 0, chain: NONE, older: NONE, newer: NONE };
+        const NOWHERE: Entry = Entry { head: 0, hash: 0, chain: NONE, older: NONE, newer: NONE };
         self.entries.get(index(slot)).copied().unwrap_or(NOWHERE)
     }
 
@@ -209,9 +228,10 @@ impl Table {
 
     fn find(&self, key: &[u8], hash: u32) -> Option<u32> {
         let mut slot = *self.buckets.get(self.bucket(hash))?;
+        let (head, is_short) = (head(key), key.len() <= 8);
         while slot != NONE {
-            let entry = self.entry(slot);
-            if entry.hash == hash && self.key(slot) == Some(key) {
+            let entry = self.entries.get(index(slot))?;
+            if entry.head == head && (is_short || entry.hash == hash && self.key(slot) == Some(key)) {
                 return Some(slot);
             }
             slot = entry.chain;
@@ -261,13 +281,16 @@ impl Table {
         self.keys.try_reserve_exact(key_bytes).ok()?;
         let mut chains = Vec::new();
         chains.try_reserve_exact(buckets).ok()?;
+        // Values that are there from the start were paid then.
+        let stride = if area.is_growing() { area.stride() } else { 0 };
         charge.add(
-            Hash::slot_bytes(u32::try_from(self.key_size).ok()?, area.stride())
-                .checked_mul(u64::from(more))?,
+            Hash::slot_bytes(u32::try_from(self.key_size).ok()?, stride).checked_mul(u64::from(more))?,
         )?;
         // A charge that is not followed by its memory stays: the allocator is at its end then, and the next attempt pays anew.
-        area.grow(slots, more)?;
-        let empty = Entry { hash: 0, chain: NONE, older: NONE, newer: NONE };
+        if area.is_growing() {
+            area.grow(slots, more)?;
+        }
+        let empty = Entry { head: 0, hash: 0, chain: NONE, older: NONE, newer: NONE };
         self.entries.resize(index(total), empty);
         self.keys.resize(self.keys.len().checked_add(key_bytes)?, 0);
         chains.resize(buckets, NONE);
@@ -289,7 +312,7 @@ impl Table {
             }
         }
         if let Some(entry) = self.entries.get_mut(index(slot)) {
-            entry.hash = hash;
+            (entry.head, entry.hash) = (head(key), hash);
         }
         self.chain(slot, hash);
         self.list(slot);
@@ -348,6 +371,18 @@ impl Table {
             None => self.newest = older,
         }
     }
+}
+
+/// The first eight bytes, or all there are and zeroes.
+#[inline(always)]
+fn head(key: &[u8]) -> u64 {
+    if let Ok(word) = <[u8; 4]>::try_from(key) {
+        return u64::from(u32::from_le_bytes(word));
+    }
+    if let Some(word) = key.first_chunk::<8>() {
+        return u64::from_le_bytes(*word);
+    }
+    key.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 fn low64(bits: u128) -> u64 {

@@ -3,19 +3,25 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use ebpf_loader::MapKind;
+use ebpf_loader::{MapDefinition, MapKind, ProgramKind};
+use ebpf_perfbuf::{Reader, WakeupPolicy};
+use spin::Once;
 
 use self::area::Area;
 use self::hash::Hash;
 use self::queue::Queue;
+use self::slots::Slots;
 use crate::account::Charge;
 use crate::error::MapError;
-use crate::ring::RingMap;
+use crate::perf::{PerfMemory, PerfRing};
+use crate::program::VmProgram;
+use crate::ring::{RingMap, UserRing};
 
 pub(crate) mod area;
-mod create;
+pub(crate) mod create;
 mod hash;
 mod queue;
+mod slots;
 
 /// Update only what is not there (`BPF_NOEXIST`).
 pub const NOEXIST: u64 = 1;
@@ -40,7 +46,8 @@ pub(crate) mod flags {
 /// A map: a handle to clone and to send anywhere. The map lives as long as a handle or a program refers to it.
 ///
 /// The methods here are the embedder's side, what Linux does through `bpf(2)`. Sizes of keys and values must be the
-/// map's own. A per-CPU map has the values of one CPU.
+/// map's own. As there, the value of a per-CPU map is the values of all CPUs, one after the other, each rounded up to eight
+/// bytes: [`value_bytes`](Self::value_bytes) in all.
 #[derive(Clone, Debug)]
 pub struct VmMap {
     inner: Arc<Inner>,
@@ -55,6 +62,8 @@ struct Inner {
     value_size: u32,
     max_entries: u32,
     flags: u32,
+    /// CPUs that have values of their own: 1, but for per-CPU maps.
+    cpus: u32,
     frozen: bool,
     /// The values, if programs can point to them.
     area: Option<Area>,
@@ -68,6 +77,12 @@ enum Store {
     Hash(Hash),
     Queue(Queue),
     Ring(RingMap),
+    UserRing(UserRing),
+    /// With the kind that all of them are of, which the first one decides.
+    Programs(Slots<VmProgram>, Once<ProgramKind>),
+    /// With what all of them look like.
+    Maps(Slots<VmMap>, MapDefinition),
+    Perf(Slots<Arc<PerfRing>>),
 }
 
 impl VmMap {
@@ -119,6 +134,22 @@ impl VmMap {
         crate::vm::saturate(self.inner.charge.bytes())
     }
 
+    /// Bytes of a value as [`lookup`](Self::lookup) and [`update`](Self::update) take it: of all CPUs.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        let each = crate::memory::index(self.inner.value_size);
+        match self.inner.cpus {
+            1 if !self.is_per_cpu() => each,
+            cpus => each.next_multiple_of(8).saturating_mul(crate::memory::index(cpus)),
+        }
+    }
+
+    /// CPUs that have values of their own in it: 1, but for per-CPU maps.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.inner.cpus
+    }
+
     /// Entries that are in it: all of an array, the unread bytes of a ring.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -127,6 +158,10 @@ impl VmMap {
             Store::Hash(hash) => crate::memory::index(hash.len()),
             Store::Queue(queue) => queue.len(),
             Store::Ring(ring) => ring.available(),
+            Store::UserRing(ring) => ring.available(),
+            Store::Programs(slots, _) => slots.len(),
+            Store::Maps(slots, _) => slots.len(),
+            Store::Perf(slots) => slots.len(),
         }
     }
 
@@ -152,17 +187,32 @@ impl VmMap {
     /// map made with `BPF_F_WRONLY`, [`MapError::NotSupported`] for kinds without keys.
     pub fn lookup(&self, key: &[u8], out: &mut [u8]) -> Result<(), MapError> {
         self.host_reads()?;
+        if let Store::Maps(slots, _) = &self.inner.store {
+            // The inner map's number, as from `bpf(2)`.
+            let inner = slots.get(self.array_index(key)?).ok_or(MapError::NotFound)?;
+            *<&mut [u8; 4]>::try_from(out).map_err(|_| MapError::Invalid)? = inner.id().to_ne_bytes();
+            return Ok(());
+        }
         self.check_key(key)?;
-        self.check_value(out)?;
+        if out.len() != self.value_bytes() {
+            return Err(MapError::Invalid);
+        }
         let area = self.area().ok_or(MapError::NotSupported)?;
         match &self.inner.store {
             Store::Array => {
-                let offset =
-                    self.element(key).and_then(|element| area.offset(element)).ok_or(MapError::NotFound)?;
-                area.read(offset, out).ok_or(MapError::Invalid)
+                let element = self.element(key).ok_or(MapError::NotFound)?;
+                self.each_cpu(out, |cpu, out| {
+                    let offset = self.offset_of(area, element, cpu).ok_or(MapError::NotFound)?;
+                    area.read(offset, out).ok_or(MapError::Invalid)
+                })
             }
-            Store::Hash(hash) => hash.read(area, key, out),
-            Store::Queue(_) | Store::Ring(_) => Err(MapError::NotSupported),
+            Store::Hash(hash) => hash.read(key, |slot| {
+                self.each_cpu(out, |cpu, out| {
+                    let offset = self.offset_of(area, slot, cpu).ok_or(MapError::Invalid)?;
+                    area.read(offset, out).ok_or(MapError::Invalid)
+                })
+            }),
+            _ => Err(MapError::NotSupported),
         }
     }
 
@@ -174,7 +224,10 @@ impl VmMap {
     /// frozen or made with `BPF_F_RDONLY`; [`MapError::NotSupported`] for kinds without keys.
     pub fn update(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), MapError> {
         self.host_writes()?;
-        self.update_unchecked(key, value, flags)
+        if value.len() != self.value_bytes() {
+            return Err(MapError::Invalid);
+        }
+        self.put(key, value, flags, None)
     }
 
     /// Removes `key`.
@@ -183,7 +236,72 @@ impl VmMap {
     /// [`MapError::NotFound`], [`MapError::Permission`], [`MapError::Invalid`] for arrays and wrong sizes, [`MapError::NotSupported`].
     pub fn delete(&self, key: &[u8]) -> Result<(), MapError> {
         self.host_writes()?;
-        self.delete_unchecked(key)
+        match &self.inner.store {
+            Store::Programs(slots, _) => slots.clear(self.array_index(key)?),
+            Store::Maps(slots, _) => slots.clear(self.array_index(key)?),
+            Store::Perf(slots) => slots.clear(self.array_index(key)?),
+            _ => self.delete_unchecked(key),
+        }
+    }
+
+    /// Puts a program into entry `slot` of a prog array, for `bpf_tail_call`. The array keeps it alive, and it may keep the array alive:
+    /// a program that can come to itself this way is freed once the array is destroyed or the entry deleted.
+    ///
+    /// # Errors
+    /// [`MapError::Full`] outside of the array, [`MapError::Invalid`] for a program of another kind than the first one put there,
+    /// [`MapError::NotSupported`] when this is no prog array, [`MapError::Permission`].
+    pub fn set_program(&self, slot: u32, program: &VmProgram) -> Result<(), MapError> {
+        self.host_writes()?;
+        let Store::Programs(slots, kind) = &self.inner.store else { return Err(MapError::NotSupported) };
+        if slot >= self.max_entries() {
+            return Err(MapError::Full);
+        }
+        if *kind.call_once(|| program.kind()) != program.kind() {
+            return Err(MapError::Invalid);
+        }
+        slots.set(slot, program.clone())
+    }
+
+    /// Puts a map into entry `slot` of an array of maps.
+    ///
+    /// # Errors
+    /// [`MapError::Full`] outside of the array, [`MapError::Invalid`] for a map that does not look like the inner one declared (kind, sizes, flags, and for
+    /// arrays the number of entries) or that holds maps itself, [`MapError::NotSupported`] when this is no array of maps, [`MapError::Permission`].
+    pub fn set_map(&self, slot: u32, map: &VmMap) -> Result<(), MapError> {
+        self.host_writes()?;
+        let Store::Maps(slots, wanted) = &self.inner.store else { return Err(MapError::NotSupported) };
+        let is_array = matches!(map.inner.store, Store::Array) && map.flags() & flags::INNER_MAP == 0;
+        let is_alike = (map.kind(), map.key_size(), map.value_size(), map.flags())
+            == (wanted.kind, wanted.key_size, wanted.value_size, wanted.flags)
+            && (!is_array || map.max_entries() == wanted.max_entries);
+        if !is_alike || matches!(map.inner.store, Store::Maps(..) | Store::Programs(..)) {
+            return Err(MapError::Invalid);
+        }
+        slots.set(slot, map.clone())
+    }
+
+    /// Opens the ring of one CPU in a perf event array, `size` bytes of data, and puts it into the entry with the CPU's number: what
+    /// `perf_event_open`, `mmap` and an update do on Linux. What was there before is closed. Gives the reading side;
+    /// [`Host::wake_cpu`](crate::Host::wake_cpu) is told when it is to wake.
+    ///
+    /// # Errors
+    /// [`MapError::Full`] outside of the array, [`MapError::Invalid`] for a size or a policy that no ring has, [`MapError::NoMemory`],
+    /// [`MapError::NotSupported`] when this is no perf event array, [`MapError::Permission`].
+    pub fn open_perf(
+        &self,
+        cpu: u32,
+        size: usize,
+        policy: WakeupPolicy,
+    ) -> Result<Reader<PerfMemory>, MapError> {
+        self.host_writes()?;
+        let Store::Perf(slots) = &self.inner.store else { return Err(MapError::NotSupported) };
+        if cpu >= self.max_entries() {
+            return Err(MapError::Full);
+        }
+        self.inner.charge.add(PerfRing::bytes(size)).ok_or(MapError::NoMemory)?;
+        let (ring, reader) = PerfRing::new(cpu, size, policy)?;
+        slots.set(cpu, Arc::new(ring))?;
+        Ok(reader)
     }
 
     /// The key that follows `key`, or the first one, to `out`; in a hash map from the oldest update to the newest.
@@ -193,7 +311,7 @@ impl VmMap {
     pub fn next_key(&self, key: Option<&[u8]>, out: &mut [u8]) -> Result<(), MapError> {
         self.host_reads()?;
         match &self.inner.store {
-            Store::Array => {
+            Store::Array | Store::Programs(..) | Store::Maps(..) | Store::Perf(_) => {
                 let next = match key.map(|key| self.array_index(key)).transpose()? {
                     Some(index) if index < self.max_entries() => index.saturating_add(1),
                     _ => 0,
@@ -206,7 +324,7 @@ impl VmMap {
                 Ok(())
             }
             Store::Hash(hash) => hash.next_key(key, out),
-            Store::Queue(_) | Store::Ring(_) => Err(MapError::NotSupported),
+            _ => Err(MapError::NotSupported),
         }
     }
 
@@ -246,10 +364,83 @@ impl VmMap {
     }
 }
 
+const ZEROES: &[u8] = &[0; 64];
+
 /// The programs' side; permissions are checked by the helpers.
 impl VmMap {
+    #[inline(always)]
     pub(crate) fn area(&self) -> Option<&Area> {
         self.inner.area.as_ref()
+    }
+
+    /// How many elements programs find by a 32-bit index; 0 when it is no array.
+    pub(crate) fn elements(&self) -> u32 {
+        let is_one = self.inner.cpus == 1;
+        if is_one && matches!(self.inner.store, Store::Array) { self.inner.max_entries } else { 0 }
+    }
+
+    /// Whether it is a user ring, which programs drain.
+    pub(crate) fn user_ring(&self) -> Option<&UserRing> {
+        match &self.inner.store {
+            Store::UserRing(ring) => Some(ring),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_prog_array(&self) -> bool {
+        matches!(self.inner.store, Store::Programs(..))
+    }
+
+    pub(crate) fn is_perf_array(&self) -> bool {
+        matches!(self.inner.store, Store::Perf(_))
+    }
+
+    pub(crate) fn holds_maps(&self) -> bool {
+        matches!(self.inner.store, Store::Maps(..))
+    }
+
+    /// An entry of a prog array.
+    pub(crate) fn program(&self, slot: u32) -> Option<VmProgram> {
+        match &self.inner.store {
+            Store::Programs(slots, _) => slots.get(slot),
+            _ => None,
+        }
+    }
+
+    /// An entry of an array of maps.
+    pub(crate) fn inner_map(&self, slot: u32) -> Option<VmMap> {
+        match &self.inner.store {
+            Store::Maps(slots, _) => slots.get(slot),
+            _ => None,
+        }
+    }
+
+    /// An entry of a perf event array.
+    pub(crate) fn perf_ring(&self, slot: u32) -> Option<Arc<PerfRing>> {
+        match &self.inner.store {
+            Store::Perf(slots) => slots.get(slot),
+            _ => None,
+        }
+    }
+
+    /// Lets go of programs, which may hold this map.
+    pub(crate) fn let_go(&self) {
+        if let Store::Programs(slots, _) = &self.inner.store {
+            slots.clear_all();
+        }
+    }
+
+    /// Whether both are the same map.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// All keys there are, one after the other.
+    pub(crate) fn keys(&self) -> Result<alloc::vec::Vec<u8>, MapError> {
+        match &self.inner.store {
+            Store::Hash(hash) => hash.keys().ok_or(MapError::NoMemory),
+            _ => Ok(alloc::vec::Vec::new()),
+        }
     }
 
     pub(crate) fn programs_read(&self) -> bool {
@@ -268,36 +459,121 @@ impl VmMap {
         matches!(self.inner.store, Store::Queue(_))
     }
 
-    /// Offset of the value in the map's area. An LRU entry is recently used then.
-    pub(crate) fn lookup_offset(&self, key: &[u8]) -> Option<u32> {
+    /// Offset of the value that CPU `cpu` sees, in the map's area. An LRU entry is recently used then.
+    pub(crate) fn lookup_offset(&self, key: &[u8], cpu: u32) -> Option<u32> {
         let slot = match &self.inner.store {
             Store::Array => self.element(key)?,
             Store::Hash(hash) => hash.lookup(key, true)?,
-            Store::Queue(_) | Store::Ring(_) => return None,
+            _ => return None,
         };
-        self.area()?.offset(slot)
+        self.offset_of(self.area()?, slot, self.cpu(cpu))
     }
 
-    pub(crate) fn update_unchecked(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), MapError> {
+    /// The same of one CPU by its number; `None` too where there is no such CPU.
+    pub(crate) fn lookup_offset_of(&self, key: &[u8], cpu: u32) -> Option<u32> {
+        if cpu < self.inner.cpus { self.lookup_offset(key, cpu) } else { None }
+    }
+
+    /// As a program on CPU `cpu` updates: the values of other CPUs stay what they are, or are 0 in a new entry.
+    pub(crate) fn update_unchecked(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        flags: u64,
+        cpu: u32,
+    ) -> Result<(), MapError> {
+        self.check_value(value)?;
+        self.put(key, value, flags, Some(self.cpu(cpu)))
+    }
+
+    /// With a value of `cpu`, or of all of them.
+    fn put(&self, key: &[u8], value: &[u8], flags: u64, cpu: Option<u32>) -> Result<(), MapError> {
         let area = self.area().ok_or(MapError::NotSupported)?;
         self.check_key(key)?;
-        self.check_value(value)?;
         match &self.inner.store {
             Store::Array => {
                 // In Linux's order: `array_map_update_elem`.
                 if flags > EXIST {
                     return Err(MapError::Invalid);
                 }
-                let offset =
-                    self.element(key).and_then(|element| area.offset(element)).ok_or(MapError::Full)?;
+                let element = self.element(key).ok_or(MapError::Full)?;
                 if flags == NOEXIST {
                     return Err(MapError::Exists);
                 }
-                area.write(offset, value).ok_or(MapError::Invalid)
+                self.write(area, element, value, cpu)
             }
-            Store::Hash(hash) => hash.update(area, &self.inner.charge, key, value, flags),
-            Store::Queue(_) | Store::Ring(_) => Err(MapError::NotSupported),
+            Store::Hash(hash) => {
+                let in_place = self.inner.cpus != 1;
+                hash.update(area, &self.inner.charge, key, flags, in_place, |slot, is_new| {
+                    if is_new && in_place && cpu.is_some() {
+                        (0..self.inner.cpus).try_for_each(|other| self.zero(area, slot, other))?;
+                    }
+                    self.write(area, slot, value, cpu)
+                })
+            }
+            _ => Err(MapError::NotSupported),
         }
+    }
+
+    /// What is left of an entry that had the slot before.
+    fn zero(&self, area: &Area, slot: u32, cpu: u32) -> Result<(), MapError> {
+        let start = self.offset_of(area, slot, cpu).ok_or(MapError::NoMemory)?;
+        let size = self.inner.value_size;
+        for place in (0..size).step_by(ZEROES.len()) {
+            let length = crate::memory::index(size.saturating_sub(place)).min(ZEROES.len());
+            let zero = ZEROES.get(..length).unwrap_or_default();
+            area.write(start.saturating_add(place), zero).ok_or(MapError::NoMemory)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, area: &Area, slot: u32, value: &[u8], cpu: Option<u32>) -> Result<(), MapError> {
+        let store = |cpu, value: &[u8]| {
+            let offset = self.offset_of(area, slot, cpu).ok_or(MapError::NoMemory)?;
+            area.write(offset, value).ok_or(MapError::NoMemory)
+        };
+        match cpu {
+            Some(cpu) => store(cpu, value),
+            None => {
+                let size = crate::memory::index(self.inner.value_size);
+                let mut values = value.chunks(size.next_multiple_of(8).max(1));
+                (0..self.inner.cpus)
+                    .zip(&mut values)
+                    .try_for_each(|(cpu, value)| store(cpu, value.get(..size).ok_or(MapError::Invalid)?))
+            }
+        }
+    }
+
+    fn each_cpu(
+        &self,
+        out: &mut [u8],
+        mut each: impl FnMut(u32, &mut [u8]) -> Result<(), MapError>,
+    ) -> Result<(), MapError> {
+        let size = crate::memory::index(self.inner.value_size);
+        let places = out.chunks_mut(size.next_multiple_of(8).max(1));
+        (0..self.inner.cpus).zip(places).try_for_each(|(cpu, place)| {
+            let (value, padding) = place.split_at_mut_checked(size).ok_or(MapError::Invalid)?;
+            padding.fill(0);
+            each(cpu, value)
+        })
+    }
+
+    /// Where the value of `cpu` stands: those of a CPU are together.
+    fn offset_of(&self, area: &Area, slot: u32, cpu: u32) -> Option<u32> {
+        let each = match &self.inner.store {
+            Store::Hash(_) => self.inner.max_entries.saturating_add(1),
+            _ => self.inner.max_entries,
+        };
+        area.offset(cpu.checked_mul(each)?.checked_add(slot)?)
+    }
+
+    /// The CPU as this map counts: there are as many as the machine was made for.
+    fn cpu(&self, cpu: u32) -> u32 {
+        cpu.checked_rem(self.inner.cpus).unwrap_or(0)
+    }
+
+    fn is_per_cpu(&self) -> bool {
+        matches!(self.inner.kind, MapKind::PERCPU_ARRAY | MapKind::PERCPU_HASH | MapKind::LRU_PERCPU_HASH)
     }
 
     pub(crate) fn delete_unchecked(&self, key: &[u8]) -> Result<(), MapError> {
@@ -307,7 +583,7 @@ impl VmMap {
                 self.check_key(key)?;
                 hash.delete(key)
             }
-            Store::Queue(_) | Store::Ring(_) => Err(MapError::NotSupported),
+            _ => Err(MapError::NotSupported),
         }
     }
 

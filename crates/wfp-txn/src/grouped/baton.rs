@@ -36,6 +36,7 @@ pub(super) struct Worked<T, X> {
 
 impl<T, X> Worked<T, X> {
     /// The transaction is committed, or this part of it had no effect.
+    #[inline]
     pub(super) fn settle(self, attempts: &mut Attempts, host: &impl Host) -> Step<T, X> {
         // It waits for what others do (`IN_USE`): let them.
         match (self.result, self.passing.map(|error| attempts.next::<X>(host, error))) {
@@ -73,6 +74,7 @@ pub(super) struct Baton<'a, E: Engine, H: Host, R: RawMutex> {
 }
 
 impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
+    #[inline]
     pub(super) fn work<T, X>(
         mut self,
         access: Access,
@@ -123,6 +125,7 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
     }
 
     /// Joins the transaction, or begins one, as often as it takes.
+    #[inline]
     pub(super) fn perform<T, X>(
         &mut self,
         access: Access,
@@ -174,6 +177,7 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
     }
 
     /// This member's part is done: passes the transaction on, or commits it. Nobody joins one that may be gone.
+    #[inline]
     pub(super) fn go_on<T, X>(
         mut self,
         worked: Worked<T, X>,
@@ -240,6 +244,7 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
     }
 
     /// Gives the turn and the transaction to the next in line, if there is one that may join.
+    #[inline]
     pub(super) fn pass(self) -> Result<(), Self> {
         let ticket = self.ticket;
         self.pass_as(Place::Member(ticket))
@@ -251,6 +256,7 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
         self.pass_as(Place::Gone(ticket))
     }
 
+    #[inline]
     pub(super) fn pass_as(mut self, own: Place) -> Result<(), Self> {
         let grouped = self.grouped;
         let mut line = grouped.line.lock();
@@ -276,6 +282,7 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
     }
 
     /// Tells the members before this one what became of the transaction, which is over.
+    #[inline]
     pub(super) fn tell(&mut self, verdict: Verdict) {
         let Some(group) = self.group.take() else { return };
         let mut line = self.grouped.line.lock();
@@ -304,11 +311,13 @@ impl<E: Engine, H: Host, R: RawMutex> Baton<'_, E, H, R> {
     }
 
     /// Lets the line go on behind this ticket.
+    #[inline]
     pub(super) fn leave(mut self) {
         self.step_out(Verdict::ReplayAtOnce);
     }
 
     /// Gives up the turn and the place; others of an open transaction work again.
+    #[inline]
     pub(super) fn step_out(&mut self, verdict: Verdict) {
         let first = self.group.take().map_or(self.ticket, |group| group.first);
         let grouped = self.grouped;

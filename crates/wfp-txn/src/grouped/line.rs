@@ -56,6 +56,7 @@ pub(super) enum Verdict {
 }
 
 impl<S> Line<S> {
+    #[inline]
     pub(super) fn place(&self, ticket: u64) -> Place {
         let place = self.places.get(place_of(ticket)).copied().unwrap_or(Place::Free);
         match place {
@@ -65,6 +66,7 @@ impl<S> Line<S> {
     }
 
     /// It is the ticket's turn, and the ticket that had its place before has left.
+    #[inline]
     pub(super) fn may_work(&self, ticket: u64) -> bool {
         let is_free = match self.places.get(place_of(ticket)) {
             Some(Place::Member(of) | Place::Told(of, _) | Place::Gone(of)) => *of == ticket,
@@ -75,6 +77,7 @@ impl<S> Line<S> {
     }
 
     /// The next ticket after `ticket`, if its thread is here and may join the open transaction.
+    #[inline]
     pub(super) fn joiner(&self, ticket: u64) -> Option<u64> {
         let mut next = ticket.wrapping_add(1);
         while matches!(self.place(next), Place::Gone(_)) {
@@ -85,6 +88,7 @@ impl<S> Line<S> {
     }
 
     /// Gives the turn to `ticket`, or to the next one that has not gone; gives back whom to wake.
+    #[inline]
     pub(super) fn give_turn(&mut self, mut ticket: u64, lazy: &mut Lazy<S>) -> Option<u64> {
         while mutant::GROUPED_SKIP_GONE.is_taken() && matches!(self.place(ticket), Place::Gone(_)) {
             self.free(ticket);
@@ -118,6 +122,7 @@ impl<S> Line<S> {
     }
 
     /// Frees the ticket's place; if somebody waits for just that, gives whom to wake.
+    #[inline]
     pub(super) fn free(&mut self, ticket: u64) -> Option<u64> {
         if let Some(place) = self.places.get_mut(place_of(ticket)) {
             *place = Place::Free;
