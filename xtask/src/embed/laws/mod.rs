@@ -108,7 +108,7 @@ pub(crate) fn run(write: bool) -> Result<Outcome, Failure> {
         first.get_or_insert((laws, image));
     }
     let library = library(SMALL.name)?;
-    let small = self::laws(&library)?;
+    let small = laws(&library)?;
     no_floating_point(&SMALL, &Image::read(&link(&library, &small, "all")?)?)?;
     println!("{}: {} functions linked, no panic, no allocation, no floating point", SMALL.name, small.len());
 
