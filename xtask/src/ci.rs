@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::step::{Failure, Outcome, Step, exists, in_ci, needs};
-use crate::{bench, embed, fuzz, kernel, mutants, packages, programs, test, windows};
+use crate::{bench, embed, fuzz, kernel, mutants, packages, programs, sanitize, test, windows};
 
 /// A stage of `cargo xtask ci`, in the order in which they run: cheap ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,6 +24,7 @@ pub(crate) enum Stage {
     Windows,
     Embed,
     Mutants,
+    Sanitize,
     Fuzz,
 }
 
@@ -58,6 +59,7 @@ pub(crate) fn run(skip: &[Stage], only: &[Stage], seconds: u32) -> Result<Outcom
             Stage::Windows => windows::run(),
             Stage::Embed => embed::all(),
             Stage::Mutants => mutants::run(None),
+            Stage::Sanitize => sanitize::run(None, true),
             Stage::Fuzz => fuzz::run(None, seconds),
         }?
         .settle()?;

@@ -51,6 +51,12 @@ fn long_soak(counts: [u64; 2]) -> Result<Outcome, Failure> {
     ))
 }
 
+/// Why this process may not use bpf(2), if it may not.
+pub(crate) fn unprivileged() -> Option<String> {
+    let is_root = Step::new("id", &["-u"]).output().is_ok_and(|id| id.trim() == "0");
+    (!is_root).then(|| "the tests on the kernel need root".to_owned())
+}
+
 /// What is not installed, and how to install it.
 pub(crate) fn missing() -> Option<String> {
     const INSTALL: &str = "apt-get install libelf-dev zlib1g-dev pkg-config make";

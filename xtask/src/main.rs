@@ -15,6 +15,7 @@ mod mutants;
 mod packages;
 mod programs;
 mod readme;
+mod sanitize;
 mod step;
 mod test;
 mod windows;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Verb::Mutants { package } => mutants::run(package.as_deref()),
         Verb::Programs { write } => programs::run(write),
         Verb::Readmes => readme::write(),
+        Verb::Sanitize { sanitizer, quick } => sanitize::run(sanitizer, quick),
         Verb::Test => test::run(),
         Verb::Windows => windows::run(),
     };
@@ -135,6 +137,14 @@ enum Verb {
     },
     /// Rewrite the packages' front pages from what their documentation begins with
     Readmes,
+    /// The tests under AddressSanitizer and ThreadSanitizer (needs nightly with rust-src)
+    Sanitize {
+        /// Both, if none is given
+        sanitizer: Option<sanitize::Sanitizer>,
+        /// The rings under AddressSanitizer, and nothing else
+        #[arg(long, conflicts_with = "sanitizer")]
+        quick: bool,
+    },
     /// Everything that needs nothing but cargo: unit, integration and doc tests, bounded concurrency models
     Test,
     /// The Windows parts, without Windows: the compiler for its target, and one executable under Wine

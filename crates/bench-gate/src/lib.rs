@@ -69,6 +69,11 @@
 #[cfg(test)]
 extern crate std;
 
+/// The example of the README is run, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod barrier;
 mod drift;
 mod golden;

@@ -64,11 +64,14 @@ pub enum VoidReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairGate {
     seed: u64,
-    random: u64,
+    /// Samples of fewer ticks are short.
+    shortest: u64,
     /// `u64::MAX` is no bound.
     ticks_left: u64,
     tolerated_ppm: u32,
     forbidden_ppm: u32,
+    /// Pairs and voided ones: each has a coin of its own.
+    tossed: u32,
     max_pairs: u16,
     pairs: u16,
     slower: u16,
@@ -77,10 +80,9 @@ pub struct PairGate {
     short: u16,
     /// Pairs with the sign of the one before.
     alike: u16,
-    /// The next look, and the wins that decide there.
+    /// With how many pairs there is something to look at: a boundary, or the end.
     look_pairs: u16,
-    alarm_wins: u16,
-    pass_wins: u16,
+    /// The next boundary.
     next_look: u8,
     false_alarm: Risk,
     false_pass: Risk,
@@ -114,16 +116,16 @@ impl PairGate {
         if let Err(error) = policy.check() {
             return Err(error);
         }
-        let (look_pairs, alarm_wins, pass_wins) = look(0, policy.false_alarm, policy.false_pass);
         Ok(Self {
             seed,
-            random: scrambled(seed),
+            shortest: policy.shortest_sample(),
             ticks_left: match policy.budget_ticks {
                 Some(ticks) => ticks.get(),
                 None => u64::MAX,
             },
             tolerated_ppm: policy.tolerated_ppm,
             forbidden_ppm: policy.forbidden_ppm,
+            tossed: 0,
             max_pairs: policy.max_pairs,
             pairs: 0,
             slower: 0,
@@ -131,10 +133,8 @@ impl PairGate {
             voided: 0,
             short: 0,
             alike: 0,
-            look_pairs,
-            alarm_wins,
-            pass_wins,
-            next_look: 1,
+            look_pairs: FEWEST_PAIRS,
+            next_look: 0,
             false_alarm: policy.false_alarm,
             false_pass: policy.false_pass,
             rule: policy.rule,
@@ -148,42 +148,28 @@ impl PairGate {
     #[inline]
     #[must_use]
     pub const fn turn(&self) -> Turn {
-        if self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 63 == 0 {
-            Turn::BaselineFirst
-        } else {
-            Turn::CandidateFirst
-        }
+        if coin(self.seed, self.tossed) { Turn::BaselineFirst } else { Turn::CandidateFirst }
     }
 
     /// Takes a pair: ticks of the baseline, ticks of the candidate. After the answer nothing changes any more.
     #[inline]
     pub const fn push(&mut self, baseline: u64, candidate: u64) -> Step {
         if !matches!(self.state, State::Open) {
-            return Step::Done(self.verdict());
+            return self.step();
         }
-        self.toss();
-        self.pairs = self.pairs.saturating_add(1);
+        self.tossed = self.tossed.wrapping_add(1);
+        // None of the counts passes the number of pairs, which is at most `max_pairs`.
+        self.pairs = self.pairs.wrapping_add(1);
         let is_slower = exceeds(candidate, baseline, self.tolerated_ppm);
-        self.slower = self.slower.saturating_add(is_slower as u16);
-        self.within = self.within.saturating_add(falls_short(candidate, baseline, self.forbidden_ppm) as u16);
-        self.short = self.short.saturating_add(self.is_short(baseline, candidate) as u16);
-        self.alike = self.alike.saturating_add((self.pairs > 1 && is_slower == self.was_slower) as u16);
+        self.slower = self.slower.wrapping_add(is_slower as u16);
+        self.within = self.within.wrapping_add(falls_short(candidate, baseline, self.forbidden_ppm) as u16);
+        self.short = self.short.wrapping_add(self.is_short(baseline, candidate) as u16);
+        self.alike = self.alike.wrapping_add((is_slower == self.was_slower) as u16);
         self.was_slower = is_slower;
-        let is_time = match self.rule {
-            Rule::Looks => self.pairs >= self.look_pairs,
-            Rule::Bets => self.pairs >= FEWEST_PAIRS,
-        };
-        if is_time {
-            self.look();
-        }
-        let ticks = baseline.saturating_add(candidate);
         if self.ticks_left != u64::MAX {
-            self.ticks_left = self.ticks_left.saturating_sub(ticks);
+            self.ticks_left = self.ticks_left.saturating_sub(baseline).saturating_sub(candidate);
         }
-        if matches!(self.state, State::Open) && (self.pairs >= self.max_pairs || self.ticks_left == 0) {
-            self.state = State::Exhausted;
-        }
-        self.step()
+        if self.pairs >= self.look_pairs || self.ticks_left == 0 { self.look() } else { Step::More }
     }
 
     /// Takes note of a pair that does not count. The next one has an order of its own.
@@ -191,7 +177,7 @@ impl PairGate {
         // All count alike; what they are called is for whoever reads the code that voids.
         let _: VoidReason = reason;
         if matches!(self.state, State::Open) {
-            self.toss();
+            self.tossed = self.tossed.wrapping_add(1);
             self.voided = self.voided.saturating_add(1);
             let all = (self.pairs as u32).wrapping_add(self.voided as u32);
             let limit = all.wrapping_mul(self.max_void_percent as u32);
@@ -252,42 +238,47 @@ impl PairGate {
         )
     }
 
+    #[cold]
     const fn step(&self) -> Step {
         if self.is_over() { Step::Done(self.verdict()) } else { Step::More }
     }
 
-    /// Xorshift: its state is never 0.
-    const fn toss(&mut self) {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-    }
-
     /// One tick would be more than an eighth of the space between the margins.
     const fn is_short(&self, baseline: u64, candidate: u64) -> bool {
-        let shorter = if baseline < candidate { baseline } else { candidate };
-        let zone = self.forbidden_ppm.wrapping_sub(self.tolerated_ppm);
-        shorter.saturating_mul(zone as u64) < 8 * PPM
+        (if baseline < candidate { baseline } else { candidate }) < self.shortest
     }
 
-    const fn look(&mut self) {
-        self.state = if self.short > self.pairs / 4 {
-            State::Unfit(Reason::TooShort)
-        } else if self.is_dependent() {
-            State::Unfit(Reason::Dependent)
-        } else if self.has(self.slower, self.alarm_wins, self.false_alarm) {
-            // Between the margins both may be shown at once: then it is slower than tolerated.
-            State::Regressed
-        } else if self.has(self.within, self.pass_wins, self.false_pass) {
-            State::Passed
-        } else {
-            State::Open
+    /// Decides, if this is where one decides, and ends, if this is the end.
+    #[inline(never)]
+    const fn look(&mut self) -> Step {
+        let (at, alarm_wins, pass_wins) = look(self.next_look, self.false_alarm, self.false_pass);
+        let is_boundary = match self.rule {
+            Rule::Looks => self.pairs == at,
+            Rule::Bets => self.pairs >= FEWEST_PAIRS,
         };
-        if matches!(self.rule, Rule::Looks) {
-            (self.look_pairs, self.alarm_wins, self.pass_wins) =
-                look(self.next_look, self.false_alarm, self.false_pass);
-            self.next_look = self.next_look.saturating_add(1);
+        if is_boundary {
+            self.state = if self.short > self.pairs / 4 {
+                State::Unfit(Reason::TooShort)
+            } else if self.is_dependent() {
+                State::Unfit(Reason::Dependent)
+            } else if self.has(self.slower, alarm_wins, self.false_alarm) {
+                // Between the margins both may be shown at once: then it is slower than tolerated.
+                State::Regressed
+            } else if self.has(self.within, pass_wins, self.false_pass) {
+                State::Passed
+            } else {
+                State::Open
+            };
+            if matches!(self.rule, Rule::Looks) {
+                self.next_look = self.next_look.saturating_add(1);
+                let (next, ..) = look(self.next_look, self.false_alarm, self.false_pass);
+                self.look_pairs = if next < self.max_pairs { next } else { self.max_pairs };
+            }
         }
+        if matches!(self.state, State::Open) && (self.pairs >= self.max_pairs || self.ticks_left == 0) {
+            self.state = State::Exhausted;
+        }
+        self.step()
     }
 
     const fn has(&self, wins: u16, deciding: u16, risk: Risk) -> bool {
@@ -330,13 +321,27 @@ impl PairGate {
 /// Is `candidate` more than `baseline` by more than `ppm` millionths? Exact for all values.
 #[inline]
 pub(crate) const fn exceeds(candidate: u64, baseline: u64, ppm: u32) -> bool {
-    (candidate as u128).wrapping_mul(PPM as u128) > raised(baseline, ppm)
+    if is_usual(candidate, baseline) {
+        candidate.wrapping_mul(PPM) > baseline.wrapping_mul(PPM.wrapping_add(ppm as u64))
+    } else {
+        (candidate as u128).wrapping_mul(PPM as u128) > raised(baseline, ppm)
+    }
 }
 
 /// Is `candidate` less than `baseline` and `ppm` millionths more?
 #[inline]
 pub(crate) const fn falls_short(candidate: u64, baseline: u64, ppm: u32) -> bool {
-    (candidate as u128).wrapping_mul(PPM as u128) < raised(baseline, ppm)
+    if is_usual(candidate, baseline) {
+        candidate.wrapping_mul(PPM) < baseline.wrapping_mul(PPM.wrapping_add(ppm as u64))
+    } else {
+        (candidate as u128).wrapping_mul(PPM as u128) < raised(baseline, ppm)
+    }
+}
+
+/// Products with less than 2³³ fit in 64 bits.
+#[inline]
+const fn is_usual(candidate: u64, baseline: u64) -> bool {
+    (candidate | baseline) >> 31 == 0
 }
 
 const fn raised(baseline: u64, ppm: u32) -> u128 {
@@ -352,11 +357,10 @@ const fn clipped(value: u64) -> u32 {
     value as u32
 }
 
-/// A seed, any seed, as a state: never 0.
-const fn scrambled(seed: u64) -> u64 {
-    let mut state = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+/// The coin of one pair: a bit of SplitMix64, which depends on the seed and the number alone.
+const fn coin(seed: u64, number: u32) -> bool {
+    let mut state = seed.wrapping_add((number as u64).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     state = (state ^ (state >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    state ^= state >> 31;
-    if state == 0 { 1 } else { state }
+    (state ^ (state >> 31)) >> 63 == 0
 }

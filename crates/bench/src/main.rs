@@ -12,6 +12,7 @@
 )]
 
 mod floor;
+mod gate;
 mod idle;
 mod instructions;
 #[cfg(feature = "kernel")]
@@ -36,6 +37,18 @@ use report::Report;
 #[derive(Parser)]
 #[command(name = "ebpf-bench")]
 enum Arguments {
+    /// The performance gate: false alarms and detections beside the rules of others, under hogs
+    Gate {
+        /// Fewer gates: for a look, not for a verdict
+        #[arg(long)]
+        quick: bool,
+        /// 10,000 gates without a change: takes minutes
+        #[arg(long, conflicts_with = "quick")]
+        full: bool,
+        /// Write the figures to this file too
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Opening objects, beside the peers
     Open {
         /// Only objects whose names contain this
@@ -109,6 +122,14 @@ enum Arguments {
 fn main() -> ExitCode {
     let turns = |quick| if quick { 11 } else { 41 };
     let reached = match Arguments::parse() {
+        Arguments::Gate { quick, full, json } => {
+            let extent = match (quick, full) {
+                (true, _) => gate::Extent::Quick,
+                (_, true) => gate::Extent::Full,
+                _ => gate::Extent::Usual,
+            };
+            figures(json, 21, |report, _| gate::run(report, extent))
+        }
         Arguments::Open { filter, quick, json } => {
             figures(json, turns(quick), |report, turns| open::run(report, turns, &filter.unwrap_or_default()))
         }

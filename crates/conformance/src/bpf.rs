@@ -256,6 +256,23 @@ pub fn run(program: BorrowedFd<'_>, context: &mut [u8]) -> Result<u32, Errno> {
     if status < 0 { Err(Errno(status.saturating_neg())) } else { Ok(options.retval) }
 }
 
+/// Runs a program for packets once.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn run_on_packet(program: BorrowedFd<'_>, packet: &[u8]) -> Result<u32, Errno> {
+    let mut options = sys::bpf_test_run_opts {
+        sz: size_of::<sys::bpf_test_run_opts>() as sys::size_t,
+        data_in: packet.as_ptr().cast::<c_void>(),
+        data_size_in: u32::try_from(packet.len()).map_err(|_| Errno(EINVAL))?,
+        ..Default::default()
+    };
+    // SAFETY: `options` and the packet in it are valid during the call, and long as they say.
+    let status = unsafe { sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
+    if status < 0 { Err(Errno(status.saturating_neg())) } else { Ok(options.retval) }
+}
+
 /// An object that libbpf loaded into the kernel.
 #[derive(Debug)]
 pub struct LoadedObject(NonNull<sys::bpf_object>);

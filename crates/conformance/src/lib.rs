@@ -27,6 +27,13 @@
 //! | `tests/ring_user.rs` | does the kernel drain our user ring, and do we drain as the kernel does, errors included? |
 //! | `tests/ring_overwrite.rs` | the same for rings that overwrite (Linux 6.19) |
 //!
+//! And for the embedded machine (`ebpf-vm`):
+//!
+//! | test | question |
+//! |---|---|
+//! | `tests/machine_programs.rs` | does a random program leave the same registers and maps on the kernel and on the machine? |
+//! | `tests/machine_objects.rs` | does an object tell the same records in the same order on both? |
+//!
 //! So it is for perf rings ([`perf`]), which a program fills on a CPU of choice:
 //!
 //! | test | question |
@@ -54,8 +61,6 @@ pub mod libbpf;
 pub mod pause;
 #[cfg(target_os = "linux")]
 pub mod perf;
-#[cfg(target_os = "linux")]
-pub mod pin;
 #[cfg(target_os = "linux")]
 pub mod ring_program;
 #[cfg(target_os = "linux")]

@@ -328,9 +328,9 @@ impl Session {
     ///
     /// The kernel's, if rights are not the reason or `CI` is set.
     pub fn open(size: usize, policy: WakeupPolicy, direction: Direction) -> Result<Option<Self>, String> {
-        let cpus = crate::pin::allowed().map_err(|error| error.to_string())?;
-        let cpus = cpus.into_iter().filter_map(|cpu| u32::try_from(cpu).ok());
-        let events = match cpus.map(|cpu| PerfEvent::open(cpu, size, policy, direction)).collect() {
+        let cpus = ebpf_linux::cpus::allowed().map_err(|error| error.to_string())?;
+        let events = match cpus.into_iter().map(|cpu| PerfEvent::open(cpu, size, policy, direction)).collect()
+        {
             Ok(events) => events,
             Err(error) => return not_possible("perf events cannot be opened here", error).map(|()| None),
         };

@@ -112,6 +112,7 @@ fn on<P: Machine>(platform: &P, code: &[Instruction]) -> Result<Left, P::Error> 
 #[test]
 fn the_kernel_and_the_machine_leave_the_same() -> Result<(), String> {
     if let Err(error) = on(&Linux, &generate(&[])) {
+        println!("{}", error.log());
         return not_possible("a program of type syscall", Errno(error.errno()));
     }
     let wanted = std::env::var("EBPF_PROGRAMS").ok().and_then(|number| number.parse().ok());

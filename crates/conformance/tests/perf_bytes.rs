@@ -14,8 +14,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ebpf_conformance::bpf::not_possible;
 use ebpf_conformance::perf::{Emitter, PerfEvent};
-use ebpf_conformance::{bpf::not_possible, pin};
+use ebpf_linux::cpus;
 use ebpf_perfbuf::memory::Memory;
 use ebpf_perfbuf::{
     Direction, Event, Ledger, MAX_PAYLOAD, PAGE_FIELDS, Page, PlainRing, Reader, Readiness, Refused, Stopped,
@@ -83,8 +84,8 @@ fn note<M: ebpf_perfbuf::memory::Contiguous>(log: &mut Log, event: &Event<'_, M>
 
 /// Runs `calls` on the kernel's ring and on ours and compares after each.
 fn compare(emitter: &mut Emitter, sequence: &Sequence) -> Result<(), TestCaseError> {
-    let cpus = pin::allowed().unwrap();
-    let cpu = u32::try_from(cpus[sequence.cpu % cpus.len()]).unwrap();
+    let cpus = cpus::allowed().unwrap();
+    let cpu = cpus[sequence.cpu % cpus.len()];
     let size = sequence.pages * rustix::param::page_size();
     let event = PerfEvent::open(cpu, size, sequence.policy, Direction::Forward).unwrap();
     emitter.set(&event).unwrap();
@@ -219,7 +220,7 @@ fn a_ring_lapped_many_times_is_what_the_kernel_does() -> Result<(), String> {
 #[test]
 fn golden_bytes() -> Result<(), String> {
     let Some(mut emitter) = emitter()? else { return Ok(()) };
-    let cpu = u32::try_from(pin::allowed().unwrap()[0]).unwrap();
+    let cpu = cpus::allowed().unwrap()[0];
     let page_size = rustix::param::page_size();
     let event = PerfEvent::open(cpu, page_size, WakeupPolicy::events(1), Direction::Forward).unwrap();
     emitter.set(&event).unwrap();
@@ -254,7 +255,7 @@ fn golden_bytes() -> Result<(), String> {
 #[test]
 fn a_sample_longer_than_its_size_can_say() -> Result<(), String> {
     let Some(mut emitter) = emitter()? else { return Ok(()) };
-    let cpu = u32::try_from(pin::allowed().unwrap()[0]).unwrap();
+    let cpu = cpus::allowed().unwrap()[0];
     for length in [MAX_PAYLOAD, MAX_PAYLOAD + 1, 70_000] {
         let event = PerfEvent::open(cpu, 1 << 18, WakeupPolicy::HalfFull, Direction::Forward).unwrap();
         emitter.set(&event).unwrap();

@@ -14,7 +14,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ebpf_conformance::perf::{CURRENT_CPU, Emitter, PerfEvent, Session, ready};
-use ebpf_conformance::{bpf::not_possible, libbpf::Errno, pin};
+use ebpf_conformance::{bpf::not_possible, libbpf::Errno};
+use ebpf_linux::cpus;
 use ebpf_perfbuf::{
     BackwardReader, BackwardStopped, Copied, Direction, End, Event, Mapped, Turn, WakeupPolicy,
 };
@@ -259,7 +260,7 @@ fn backward(reader: &mut BackwardReader<Mapped<'_>>) -> (Vec<u32>, BackwardStopp
 
 #[test]
 fn an_overwriting_ring_gives_the_newest_first() -> Result<(), String> {
-    let cpu = u32::try_from(pin::allowed().unwrap()[0]).unwrap();
+    let cpu = cpus::allowed().unwrap()[0];
     let event = match PerfEvent::open(cpu, PAGE, WakeupPolicy::HalfFull, Direction::Backward) {
         Ok(event) => event,
         Err(error) => return not_possible("perf events cannot be opened here", error),
@@ -293,7 +294,7 @@ fn an_overwriting_ring_gives_the_newest_first() -> Result<(), String> {
 /// The same bytes as ours, written backward: a thousand records of all lengths.
 #[test]
 fn an_overwriting_ring_of_ours_holds_the_kernels_bytes() -> Result<(), String> {
-    let cpu = u32::try_from(pin::allowed().unwrap()[0]).unwrap();
+    let cpu = cpus::allowed().unwrap()[0];
     let policy = WakeupPolicy::watermark(1000);
     let event = match PerfEvent::open(cpu, PAGE, policy, Direction::Backward) {
         Ok(event) => event,

@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use ebpf_conformance::perf::{Session, ready};
-use ebpf_conformance::pin::{self, PinError, Pinned};
+use ebpf_linux::cpus::{Pinned, allowed};
 use ebpf_perfbuf::{Direction, End, Event, Turn, WakeupPolicy};
 
 /// A session on at least two CPUs, with `events` for a wakeup; notes why there is none.
@@ -110,12 +110,12 @@ fn enough_events_wake_however_they_fall() -> Result<(), String> {
 fn a_pinned_thread_wakes_after_its_second_event() -> Result<(), String> {
     let Some(mut session) = session(2)? else { return Ok(()) };
     let (_, events, emitter) = session.split()?;
-    for cpu in pin::allowed().unwrap() {
+    for cpu in allowed().unwrap() {
         let pinned = Pinned::to(cpu).unwrap();
         emitter.emit_here(b"first").unwrap();
         assert_eq!(ready(events, NOW).unwrap(), []);
         emitter.emit_here(b"second").unwrap();
-        assert_eq!(ready(events, NOW).unwrap(), [u32::try_from(pinned.cpu()).unwrap()]);
+        assert_eq!(ready(events, NOW).unwrap(), [pinned.cpu()]);
     }
     Ok(())
 }
@@ -126,7 +126,7 @@ fn a_named_cpu_wakes_wherever_the_thread_is() -> Result<(), String> {
     let Some(mut session) = session(2)? else { return Ok(()) };
     let (_, events, emitter) = session.split()?;
     let (here, there) = (events[0].cpu(), events[1].cpu());
-    let _pinned = Pinned::to(here as usize).unwrap();
+    let _pinned = Pinned::to(here).unwrap();
     emitter.emit(there, b"first").unwrap();
     emitter.emit(there, b"second").unwrap();
     assert_eq!(ready(events, NOW).unwrap(), [there]);
@@ -168,27 +168,32 @@ fn a_deadline_and_a_flush_give_what_woke_nobody() -> Result<(), String> {
 fn a_pinned_thread_gets_its_cpus_back() {
     // A thread of its own: what goes wrong here concerns nobody else.
     std::thread::spawn(|| {
-        let before = pin::allowed().unwrap();
+        let before = allowed().unwrap();
         let last = *before.last().unwrap();
         for cpu in &before {
             let pinned = Pinned::to(*cpu).unwrap();
-            assert_eq!((pinned.cpu(), pin::allowed().unwrap()), (*cpu, vec![*cpu]));
+            assert_eq!((pinned.cpu(), allowed().unwrap()), (*cpu, vec![*cpu]));
             drop(pinned);
-            assert_eq!(pin::allowed().unwrap(), before);
+            assert_eq!(allowed().unwrap(), before);
         }
         // Where CPU 0 is not among those allowed, another one is taken.
         let narrowed = Pinned::to(last).unwrap();
         {
-            let pinned = Pinned::anywhere().unwrap();
+            let pinned = Pinned::to_any().unwrap();
             assert_eq!(pinned.cpu(), last);
             if last != 0 {
-                assert!(matches!(Pinned::to(0), Err(PinError::NotAllowed(0))));
+                let refused = Pinned::to(0).unwrap_err().to_string();
+                assert!(
+                    refused.starts_with("sched_setaffinity of CPU 0: ")
+                        && refused.ends_with(&format!("this thread may run on [{last}]")),
+                    "{refused}"
+                );
             }
         }
-        assert_eq!(pin::allowed().unwrap(), [last], "what was narrowed stays narrowed");
+        assert_eq!(allowed().unwrap(), [last], "what was narrowed stays narrowed");
         drop(narrowed);
-        assert_eq!(pin::allowed().unwrap(), before);
-        assert!(matches!(Pinned::to(100_000), Err(PinError::NotAllowed(100_000))));
+        assert_eq!(allowed().unwrap(), before);
+        assert_eq!(Pinned::to(100_000).unwrap_err().errno(), 22, "EINVAL");
     })
     .join()
     .unwrap();

@@ -27,14 +27,12 @@ unsafe impl Sync for Law {}
 macro_rules! laws {
     ($block:literal: $($name:literal => $function:expr,)*) => {
         $(const _: () = {
-            #[used]
             #[unsafe(export_name = concat!("law ", $block, " ", $name))]
             static LAW: crate::Law = crate::Law($function as *const ());
         };)*
     };
     ($block:literal: $($function:expr,)*) => {
         $(const _: () = {
-            #[used]
             #[unsafe(export_name = concat!("law ", $block, " ", stringify!($function)))]
             static LAW: crate::Law = crate::Law($function as *const ());
         };)*

@@ -31,10 +31,12 @@ pub fn online() -> Result<Vec<u32>, Error> {
 /// The kernel's.
 pub fn allowed() -> Result<Vec<u32>, Error> {
     let set = sched_getaffinity(None).map_err(|errno| Error::new("sched_getaffinity", errno))?;
-    Ok((0..CpuSet::MAX_CPU)
-        .filter(|cpu| set.is_set(*cpu))
-        .filter_map(|cpu| u32::try_from(cpu).ok())
-        .collect())
+    Ok(numbers(&set))
+}
+
+fn numbers(set: &CpuSet) -> Vec<u32> {
+    let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu));
+    cpus.filter_map(|cpu| u32::try_from(cpu).ok()).collect()
 }
 
 /// The one to take when any will do.
@@ -81,16 +83,19 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// Binds the calling thread to `cpu`.
+    /// Binds the calling thread to `cpu`, which has to be one that it may run on now: the kernel would also let it leave the CPUs that somebody has bound it to.
     ///
     /// # Errors
-    /// The kernel's: `EINVAL` for a CPU that the thread may not run on.
+    /// `EINVAL` for a CPU that the thread may not run on, or the kernel's.
     pub fn to(cpu: u32) -> Result<Self, Error> {
         let refused = |errno| Error::new("sched_setaffinity", errno).of(format_args!("CPU {cpu}"));
         let before = sched_getaffinity(None).map_err(|errno| Error::new("sched_getaffinity", errno))?;
+        let index = usize::try_from(cpu).ok().filter(|cpu| *cpu < CpuSet::MAX_CPU && before.is_set(*cpu));
+        let index = index.ok_or_else(|| {
+            refused(Errno::INVAL).hint(format!("this thread may run on {:?}", numbers(&before)))
+        })?;
         let mut set = CpuSet::new();
-        let index = usize::try_from(cpu).ok().filter(|cpu| *cpu < CpuSet::MAX_CPU);
-        set.set(index.ok_or_else(|| refused(Errno::INVAL))?);
+        set.set(index);
         sched_setaffinity(None, &set).map_err(refused)?;
         Ok(Self { before, cpu, _not_send: PhantomData })
     }

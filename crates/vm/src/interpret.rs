@@ -171,6 +171,17 @@ impl Machine<'_> {
                 (@ K) => { op.imm };
                 (@ X) => { r.get(op.src) };
             }
+                macro_rules! joined {
+                    (and, $second:expr) => {{
+                        let first = lsh64(r.get(op.dst), op.imm);
+                        let Some(second) = rest.next() else { fault!(FaultKind::NoInstruction) };
+                        r.set(op.dst, $second(first, second.imm));
+                    }};
+                    ($operation:expr) => {{
+                        r.set(op.dst, $operation(r.get(op.src)));
+                        rest.next();
+                    }};
+                }
                 macro_rules! load {
                     ($size:literal, $extend:expr) => {{
                         let address = displaced(r.get(op.src), op);
@@ -452,6 +463,21 @@ impl Machine<'_> {
                         r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
                         break 'block frame.return_to;
                     }
+                    Code::MovAdd => joined!(|source: u64| source.wrapping_add(op.imm)),
+                    Code::MovAnd => joined!(|source: u64| source & op.imm),
+                    Code::MovLsh => joined!(|source: u64| lsh64(source, op.imm)),
+                    Code::MovRsh => joined!(|source: u64| rsh64(source, op.imm)),
+                    Code::LshAnd => joined!(and, |value: u64, imm: u64| value & imm),
+                    Code::LshRsh => joined!(and, rsh64),
+                    Code::LshArsh => joined!(and, arsh64),
+                    Code::AddJne => {
+                        let value = r.get(op.dst).wrapping_add(op.imm);
+                        r.set(op.dst, value);
+                        let Some(jump) = rest.next() else { fault!(FaultKind::NoInstruction) };
+                        if value != jump.imm {
+                            break 'block index(jump.target);
+                        }
+                    }
                     Code::Trap => fault!(FaultKind::NoInstruction),
                 }
             };
@@ -524,12 +550,13 @@ fn tail_call(
     if reservations != 0 {
         return Err(FaultKind::ReservationLeak { reservations });
     }
-    // In Linux's order: the index, the count, the entry.
+    // In the order of Linux's compilers: the index, the count, the entry. What does not go on does not count.
     if low(slot) >= array.map.max_entries() || state.tail_calls >= MAX_TAIL_CALLS {
         return Ok(Err(EINVAL));
     }
+    let Some(program) = array.map.program(low(slot)) else { return Ok(Err(ENOENT)) };
     state.tail_calls = state.tail_calls.wrapping_add(1);
-    Ok(array.map.program(low(slot)).ok_or(ENOENT))
+    Ok(Ok(program))
 }
 
 /// A helper that calls back while it works.

@@ -79,6 +79,7 @@ pub(crate) fn validate(
     for (op, marks) in pass.ops.iter_mut().zip(&pass.marks) {
         op.entry = marks & FUNCTION != 0;
     }
+    decode::join(&mut pass.ops);
     Ok(Validated { ops: pass.ops, maps: pass.maps, frames, reserves: pass.reserves })
 }
 

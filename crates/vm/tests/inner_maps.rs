@@ -204,7 +204,7 @@ fn every_cpu_has_its_own_values() {
         assert_eq!(map.value_bytes(), 24);
         map.update(&2u32.to_ne_bytes(), &[0; 24], 0).unwrap();
         // value[2] += 5
-        let add = code![
+        let adds = code![
             i(0x62, 10, 0, -4, 2),
             copy(2, 10),
             add(2, -4),
@@ -219,7 +219,7 @@ fn every_cpu_has_its_own_values() {
         ];
         for cpu in [0, 2, 2] {
             host.0.store(cpu, Ordering::Relaxed);
-            run(&vm, &add).unwrap();
+            run(&vm, &adds).unwrap();
         }
         assert_eq!(values(&map, 2), [5, 0, 10], "{kind}");
         // An update from a program is one of its CPU; a new entry has zeroes elsewhere.
@@ -228,9 +228,9 @@ fn every_cpu_has_its_own_values() {
                 i(0x62, 10, 0, -4, key),
                 i(0x7a, 10, 0, -16, value),
                 copy(2, 10),
-                plus(2, -4),
+                add(2, -4),
                 copy(3, 10),
-                plus(3, -16),
+                add(3, -16),
                 mov(4, 0),
                 map_handle(1, reference),
                 call(2),
@@ -255,7 +255,7 @@ fn every_cpu_has_its_own_values() {
             let program = code![
                 i(0x62, 10, 0, -4, 3),
                 copy(2, 10),
-                plus(2, -4),
+                add(2, -4),
                 map_handle(1, reference),
                 mov(3, cpu),
                 call(195),
@@ -267,8 +267,4 @@ fn every_cpu_has_its_own_values() {
         };
         assert_eq!([of(0), of(1), of(2), of(3)], [1, 2, 3, 0], "{kind}");
     }
-}
-
-fn plus(dst: u8, imm: i32) -> Instruction {
-    common::add(dst, imm)
 }

@@ -1,7 +1,7 @@
 //! Windows behind the project's blocks: today the engine of the filtering platform, for [`wfp_txn`].
 //!
-//! * [`Wfp`] over [`UserMode`]: `fwpuclnt.dll`, for services and tools.
-//! * [`Wfp`] over `KernelMode` (feature `kernel`): the same calls of `fwpkclnt.sys`, for drivers.
+//! * `Wfp` over `UserMode`: `fwpuclnt.dll`, for services and tools.
+//! * `Wfp` over `KernelMode` (feature `kernel`): the same calls of `fwpkclnt.sys`, for drivers.
 //! * `StdHost` (feature `std`): the clock, the sleep and the wait of a process with `std`, on any system.
 //!
 //! ```no_run

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::target;
 use crate::step::{Failure, Outcome, Step, exists, needs, root};
 
 /// What Debian calls its kernel of today, and what headers that are installed say which one it is.
@@ -215,11 +216,6 @@ fn verdict(console: &str, start: Instant) -> Result<Outcome, Failure> {
         (_, Some(complaint)) => Err(Failure(format!("the guest says: {}", complaint.trim()))),
         (None, None) => Err(Failure("the guest ended without a word: see its console above".to_owned())),
     }
-}
-
-/// Where cargo builds, absolute.
-fn target() -> PathBuf {
-    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 fn failure(path: &Path, error: &dyn std::error::Error) -> Failure {

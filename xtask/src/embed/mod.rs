@@ -1,25 +1,46 @@
 //! What the blocks look like inside other people's code, executed: a Linux module, a Windows driver, bare metal, a model.
 
 mod kmod;
+mod laws;
+mod model;
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use crate::step::{Failure, Outcome};
+use crate::step::{Failure, Outcome, root};
 
 #[derive(Subcommand)]
 pub(crate) enum Host {
     /// Build a Linux module around the blocks, boot it in QEMU, read its ring from a process in there (Debian 12, as root)
     Kmod,
+    /// Link every public function of the blocks for machines without an operating system: no panic, no allocator, no floating point, little stack
+    Laws {
+        /// Write the figures into crates/embed/README.md
+        #[arg(long)]
+        write: bool,
+    },
+    /// A crate outside the workspace that model-checks itself together with three blocks
+    Model,
 }
 
 /// `cargo xtask embed HOST`.
 pub(crate) fn run(host: &Host) -> Result<Outcome, Failure> {
     match host {
         Host::Kmod => kmod::run(),
+        Host::Laws { write } => laws::run(*write),
+        Host::Model => model::run(),
     }
 }
 
 /// Each of them.
 pub(crate) fn all() -> Result<Outcome, Failure> {
+    model::run()?.settle()?;
+    laws::run(false)?.settle()?;
     kmod::run()
+}
+
+/// Where cargo builds, absolute.
+fn target() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }

@@ -16,8 +16,6 @@ pub(super) struct Workload {
     pub(super) code: Vec<Instruction>,
     /// Instructions that one run executes.
     pub(super) executed: u64,
-    /// What rbpf returns, which is not always right.
-    pub(super) rbpf_returns: u64,
 }
 
 const fn map(kind: MapKind, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec<'static> {
@@ -66,7 +64,7 @@ impl Workload {
         body: &[Instruction],
     ) -> Self {
         let (code, executed) = looped(turns, before, body);
-        Self { name, maps: maps.to_vec(), code, executed, rbpf_returns: 0 }
+        Self { name, maps: maps.to_vec(), code, executed }
     }
 }
 

@@ -53,7 +53,7 @@ impl Drained {
 pub enum Stopped {
     /// The callback asked for it. There may be more.
     Asked,
-    /// The memory does not hold a ring from here on. Nothing was moved over; [`Reader::resync`] does.
+    /// The memory does not hold a ring from here on. Nothing was moved over; [`Reader::resync`](crate::Reader::resync) does.
     Corrupt(Corrupt),
     /// Everything is read that was there when the drain began.
     Empty,

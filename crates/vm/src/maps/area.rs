@@ -114,6 +114,10 @@ impl Shape {
     #[inline(always)]
     pub(crate) fn holds(&self, offset: u32, size: usize) -> bool {
         let (value_size, size) = (u64::from(self.value_size), size as u64);
+        // Global data, and much else, is one value: nothing to divide then.
+        if u64::from(offset).saturating_add(size) <= value_size {
+            return true;
+        }
         let within = u64::from(offset).wrapping_sub(self.slot(offset).wrapping_mul(u64::from(self.stride)));
         within.saturating_add(size) <= value_size
     }

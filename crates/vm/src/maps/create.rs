@@ -70,12 +70,14 @@ impl VmMap {
         // A hash map has one slot more than entries: the one that an update in a full map needs. Where every CPU has values, they are there from the start.
         let values_per_cpu = if kind == MapKind::PERCPU_ARRAY { entries } else { entries.saturating_add(1) };
         let values = stride.saturating_mul(values_per_cpu).saturating_mul(u64::from(cpus));
+        let is_hash =
+            matches!(kind, MapKind::HASH | MapKind::LRU_HASH) || is_per_cpu && kind != MapKind::PERCPU_ARRAY;
+        // Few values are quicker found, and need less, where they are all there.
+        let is_whole = cpus > 1 || values <= WHOLE;
         let (now, entry) = match kind {
             MapKind::ARRAY => (stride.saturating_mul(entries), 0),
             MapKind::PERCPU_ARRAY => (values, 0),
-            MapKind::PERCPU_HASH | MapKind::LRU_PERCPU_HASH if cpus > 1 => {
-                (values, Hash::slot_bytes(spec.key_size, 0))
-            }
+            _ if is_hash && is_whole => (values, Hash::slot_bytes(spec.key_size, 0)),
             MapKind::RINGBUF => (RingMap::bytes(spec.max_entries), 0),
             MapKind::USER_RINGBUF => (UserRing::bytes(spec.max_entries), 0),
             MapKind::PROG_ARRAY => (Slots::<VmProgram>::bytes(spec.max_entries), 0),
@@ -131,11 +133,11 @@ impl VmMap {
             }
             _ => {
                 let evicts = matches!(kind, MapKind::LRU_HASH | MapKind::LRU_PERCPU_HASH);
-                let area = if cpus == 1 {
-                    Area::growing(spec.value_size)
-                } else {
+                let area = if is_whole {
                     let slots = spec.max_entries.checked_add(1).and_then(|slots| slots.checked_mul(cpus));
                     slots.and_then(|slots| Area::whole(spec.value_size, slots))
+                } else {
+                    Area::growing(spec.value_size)
                 };
                 let area = area.ok_or_else(no_memory)?;
                 let hash = Hash::new(spec.key_size, spec.max_entries, evicts, u64::from(seed));
@@ -162,6 +164,9 @@ impl VmMap {
         Ok(Self { inner: Arc::new(inner) })
     }
 }
+
+/// Bytes of values that a hash map takes at once rather than one after the other.
+const WHOLE: u64 = 4096;
 
 /// Why Linux would refuse to create a map.
 struct Refused {

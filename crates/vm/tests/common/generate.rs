@@ -7,12 +7,9 @@
 use ebpf_loader::Instruction;
 
 /// Bytes of the first map's value: eight registers, then room for loads and stores.
-pub const VALUE: u32 = 128;
+pub(crate) const VALUE: u32 = 128;
 /// Of the second map, a hash map with keys of four bytes and values of eight.
-pub const ENTRIES: u32 = 8;
-/// What instructions carry where they refer to a map: its position.
-pub const MAPS: [&str; 2] = ["values", "hash"];
-
+pub(crate) const ENTRIES: u32 = 8;
 const ROOM: i16 = 64;
 /// Of jumps one after the other every state may be another one to the verifier.
 const JUMPS: u32 = 10;
@@ -40,15 +37,9 @@ const EDGES: [u64; 16] = [
 ];
 
 /// A row of numbers to choose by.
-pub struct Choices<'c>(core::slice::Iter<'c, u32>);
+struct Choices<'c>(core::slice::Iter<'c, u32>);
 
-impl<'c> Choices<'c> {
-    /// Of these.
-    #[must_use]
-    pub fn new(choices: &'c [u32]) -> Self {
-        Self(choices.iter())
-    }
-
+impl Choices<'_> {
     fn any(&mut self) -> u32 {
         self.0.next().copied().unwrap_or(0)
     }
@@ -88,10 +79,10 @@ enum Unit {
     Jump(Instruction, usize),
 }
 
-/// A program of these choices; maps are referred to by their position in [`MAPS`].
+/// A program of these choices; it refers to its maps as 0 and 1.
 #[must_use]
-pub fn generate(choices: &[u32]) -> Vec<Instruction> {
-    let mut choices = Choices::new(choices);
+pub(crate) fn generate(choices: &[u32]) -> Vec<Instruction> {
+    let mut choices = Choices(choices.iter());
     let mut units = Vec::new();
     let (mut jumps, mut loops) = (JUMPS, LOOPS);
     let head = prologue(&mut choices);
@@ -125,12 +116,16 @@ pub fn generate(choices: &[u32]) -> Vec<Instruction> {
     assert_eq!(code.len(), end);
     code.extend(tail);
     let at = code.len();
-    code.extend(function);
-    for index in 0..at {
-        // Calls of the function, which stands last.
-        if code[index].opcode() == 0x85 && code[index].src() == 1 {
-            code[index] = code[index].with_imm(i32::try_from(at - index - 1).expect("a short program"));
+    let mut is_called = false;
+    for (index, instruction) in code.iter_mut().enumerate() {
+        if instruction.opcode() == 0x85 && instruction.src() == 1 {
+            *instruction = instruction.with_imm(i32::try_from(at - index - 1).expect("a short program"));
+            is_called = true;
         }
+    }
+    // The verifier takes no function that nobody calls.
+    if is_called {
+        code.extend(function);
     }
     code
 }
@@ -175,7 +170,7 @@ fn function(choices: &mut Choices<'_>) -> Vec<Instruction> {
 }
 
 fn unit(choices: &mut Choices<'_>, jumps: &mut u32, loops: &mut u32) -> Unit {
-    let code = match choices.below(16) {
+    let code = match choices.below(17) {
         0..=4 => vec![arithmetic(choices)],
         5 => vec![swap_or_extend(choices)],
         6 | 7 => vec![load(choices)],
@@ -191,6 +186,7 @@ fn unit(choices: &mut Choices<'_>, jumps: &mut u32, loops: &mut u32) -> Unit {
             counted(choices)
         }
         14 => helper(choices),
+        16 => extreme(choices),
         15 => {
             let mut code = vec![i(0x85, 0, 1, 0, 0)];
             code.extend(renew(choices));
@@ -230,6 +226,17 @@ fn arithmetic(choices: &mut Choices<'_>) -> Instruction {
     i(class | operation, dst, 0, offset, imm)
 }
 
+/// Divisions whose answers are agreed on rather than calculated.
+fn extreme(choices: &mut Choices<'_>) -> Vec<Instruction> {
+    let dst = choices.register();
+    let src = (dst + 1 + choices.below(u32::from(NUMBERS) - 1) as u8) % NUMBERS;
+    let mut code =
+        wide(dst, choices.of(&[0x8000_0000, 0x8000_0000_0000_0000, 0xffff_ffff_8000_0000])).to_vec();
+    code.extend(wide(src, choices.of(&[u64::MAX, 0xffff_ffff, 0, 0x1_0000_0000])));
+    code.push(i(choices.of(&[0x3c, 0x3f, 0x9c, 0x9f]), dst, src, choices.of(&[0, 1]), 0));
+    code
+}
+
 fn swap_or_extend(choices: &mut Choices<'_>) -> Instruction {
     let dst = choices.register();
     match choices.below(5) {
@@ -242,29 +249,23 @@ fn swap_or_extend(choices: &mut Choices<'_>) -> Instruction {
 }
 
 /// A base and an offset for so many bytes: on the stack aligned, as the verifier wants it, in the value anywhere.
-fn place(choices: &mut Choices<'_>, size: i16, is_aligned: bool) -> (u8, i16) {
-    let slots = ROOM / size;
+fn place(choices: &mut Choices<'_>, size: i16) -> (u8, i16) {
     if choices.is_one_of(2) {
-        return (10, -ROOM + size * (choices.below(slots.unsigned_abs().into()) as i16));
+        return (10, -ROOM + size * (choices.below((ROOM / size).unsigned_abs().into()) as i16));
     }
-    let offset = if is_aligned {
-        size * (choices.below(slots.unsigned_abs().into()) as i16)
-    } else {
-        choices.below((ROOM - size + 1).unsigned_abs().into()) as i16
-    };
-    (9, ROOM + offset)
+    (9, ROOM + choices.below((ROOM - size + 1).unsigned_abs().into()) as i16)
 }
 
 fn load(choices: &mut Choices<'_>) -> Instruction {
     let (opcode, size) =
         choices.of(&[(0x71, 1), (0x69, 2), (0x61, 4), (0x79, 8), (0x91, 1), (0x89, 2), (0x81, 4)]);
-    let (base, offset) = place(choices, size, false);
+    let (base, offset) = place(choices, size);
     i(opcode, choices.register(), base, offset, 0)
 }
 
 fn store(choices: &mut Choices<'_>) -> Instruction {
     let (width, size) = choices.of(&[(0x10u8, 1), (0x08, 2), (0x00, 4), (0x18, 8)]);
-    let (base, offset) = place(choices, size, false);
+    let (base, offset) = place(choices, size);
     if choices.is_one_of(2) {
         i(0x63 | width, base, choices.register(), offset, 0)
     } else {
@@ -275,8 +276,9 @@ fn store(choices: &mut Choices<'_>) -> Instruction {
 fn atomic(choices: &mut Choices<'_>) -> Instruction {
     let (opcode, size) = choices.of(&[(0xc3, 4), (0xdb, 8)]);
     let operation = choices.of(&[0x00, 0x01, 0x40, 0x41, 0x50, 0x51, 0xa0, 0xa1, 0xe1, 0xf1]);
-    let (base, offset) = place(choices, size, true);
-    i(opcode, base, choices.register(), offset, operation)
+    // Not on the stack: there Linux 6.18 takes a register for the value that another path left, and removes code that is not dead.
+    let offset = ROOM + size * (choices.below((ROOM / size).unsigned_abs().into()) as i16);
+    i(opcode, 9, choices.register(), offset, operation)
 }
 
 fn condition(choices: &mut Choices<'_>) -> Instruction {
