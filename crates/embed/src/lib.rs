@@ -9,6 +9,7 @@
 #![no_std]
 #![allow(clippy::unwrap_used, reason = "nothing here is ever run: it is compiled, linked and looked at")]
 
+mod gate;
 mod loader;
 mod outside;
 mod perfbuf;

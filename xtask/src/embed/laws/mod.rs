@@ -31,7 +31,7 @@ struct Bare {
     registers: &'static [&'static str],
 }
 
-const BLOCKS: [&str; 5] = ["ringbuf", "perfbuf", "progtable", "wfp-txn", "loader"];
+const BLOCKS: [&str; 6] = ["ringbuf", "perfbuf", "progtable", "wfp-txn", "bench-gate", "loader"];
 
 /// With what it calls.
 const STACK_LIMIT: usize = 2048;
@@ -164,11 +164,12 @@ fn bare_cargo(arguments: &[&str]) -> Step {
 
 /// Each set of features of each block, for a machine without an operating system.
 fn feature_sets(target: &str) -> Result<usize, Failure> {
-    const FEATURES: [(&str, &[&str]); 5] = [
+    const FEATURES: [(&str, &[&str]); 6] = [
         ("ebpf-ringbuf", &["bytemuck", "zerocopy"]),
         ("ebpf-perfbuf", &["bytemuck", "zerocopy"]),
         ("ebpf-progtable", &[]),
         ("wfp-txn", &["model"]),
+        ("bench-gate", &[]),
         ("ebpf-loader", &[]),
     ];
     let mut count: usize = 0;
