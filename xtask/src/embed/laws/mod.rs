@@ -178,6 +178,7 @@ fn feature_sets(target: &str) -> Result<usize, Failure> {
         ("ebpf-perfbuf", &["bytemuck", "zerocopy"]),
         ("ebpf-progtable", &[]),
         ("wfp-txn", &["model"]),
+        ("bench-gate", &[]),
         ("ebpf-loader", &[]),
     ];
     let mut count: usize = 0;
