@@ -19,6 +19,7 @@ mod readme;
 mod sanitize;
 mod step;
 mod test;
+mod threads;
 mod windows;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Verb::Readmes => readme::write(),
         Verb::Sanitize { sanitizer, quick } => sanitize::run(sanitizer, quick),
         Verb::Test => test::run(),
+        Verb::Threads => threads::run(),
         Verb::Windows => windows::run(),
     };
     match result.and_then(Outcome::settle) {
@@ -87,7 +89,7 @@ enum Verb {
         #[arg(long, value_name = "STAGE", num_args = 1.., value_delimiter = ',', conflicts_with = "skip")]
         only: Vec<Stage>,
         /// Seconds for each fuzz target
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 12)]
         seconds: u32,
     },
     /// The blocks inside other people's code: a Linux module, bare metal, a Windows driver
@@ -158,6 +160,8 @@ enum Verb {
     },
     /// Everything that needs nothing but cargo: unit, integration and doc tests, bounded concurrency models
     Test,
+    /// Programs on several threads under ThreadSanitizer (needs nightly; some minutes)
+    Threads,
     /// The Windows parts, without Windows: the compiler for its target, and one executable under Wine
     Windows,
 }

@@ -1,7 +1,7 @@
 //! Windows behind the project's blocks: today the engine of the filtering platform, for [`wfp_txn`].
 //!
-//! * [`Wfp`] over [`UserMode`]: `fwpuclnt.dll`, for services and tools.
-//! * [`Wfp`] over `KernelMode` (feature `kernel`): the same calls of `fwpkclnt.sys`, for drivers.
+//! * `Wfp` over `UserMode`: `fwpuclnt.dll`, for services and tools.
+//! * `Wfp` over `KernelMode` (feature `kernel`): the same calls of `fwpkclnt.sys`, for drivers.
 //! * `StdHost` (feature `std`): the clock, the sleep and the wait of a process with `std`, on any system.
 //!
 //! ```no_run
@@ -30,7 +30,7 @@
 //!
 //! # In a driver
 //!
-//! All calls demand `PASSIVE_LEVEL`. `examples/driver.rs` attaches and detaches a pair of filters, `examples/firewall.rs` is a service that does.
+//! All calls demand `PASSIVE_LEVEL`. `examples/driver` is a driver that attaches and detaches pairs of filters and has a ring that processes map; `examples/firewall.rs` is a service that does.
 #![no_std]
 #![cfg_attr(not(windows), forbid(unsafe_code))]
 
