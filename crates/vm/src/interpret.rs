@@ -171,17 +171,6 @@ impl Machine<'_> {
                 (@ K) => { op.imm };
                 (@ X) => { r.get(op.src) };
             }
-                macro_rules! joined {
-                    (and, $second:expr) => {{
-                        let first = lsh64(r.get(op.dst), op.imm);
-                        let Some(second) = rest.next() else { fault!(FaultKind::NoInstruction) };
-                        r.set(op.dst, $second(first, second.imm));
-                    }};
-                    ($operation:expr) => {{
-                        r.set(op.dst, $operation(r.get(op.src)));
-                        rest.next();
-                    }};
-                }
                 macro_rules! load {
                     ($size:literal, $extend:expr) => {{
                         let address = displaced(r.get(op.src), op);
@@ -462,21 +451,6 @@ impl Machine<'_> {
                         depth = caller;
                         r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
                         break 'block frame.return_to;
-                    }
-                    Code::MovAdd => joined!(|source: u64| source.wrapping_add(op.imm)),
-                    Code::MovAnd => joined!(|source: u64| source & op.imm),
-                    Code::MovLsh => joined!(|source: u64| lsh64(source, op.imm)),
-                    Code::MovRsh => joined!(|source: u64| rsh64(source, op.imm)),
-                    Code::LshAnd => joined!(and, |value: u64, imm: u64| value & imm),
-                    Code::LshRsh => joined!(and, rsh64),
-                    Code::LshArsh => joined!(and, arsh64),
-                    Code::AddJne => {
-                        let value = r.get(op.dst).wrapping_add(op.imm);
-                        r.set(op.dst, value);
-                        let Some(jump) = rest.next() else { fault!(FaultKind::NoInstruction) };
-                        if value != jump.imm {
-                            break 'block index(jump.target);
-                        }
                     }
                     Code::Trap => fault!(FaultKind::NoInstruction),
                 }
