@@ -120,7 +120,7 @@ pub(crate) fn run(figures: Option<&Figures>, write: bool, quick: bool) -> Result
 fn all(quick: bool) -> Result<Outcome, Failure> {
     needs("bench --write", "what all the others need, and a machine that nobody else uses, for some minutes");
     let features = peers("the kernel's rings and loaders")?;
-    Step::cargo(&["build", "--profile", "bench", "-p", "ebpf-bench", "--bins"]).arguments(features).run()?;
+    optimised("build").arguments(&["--bins"]).arguments(features).run()?;
     let directory = root().join("target/figures");
     fs::create_dir_all(&directory).map_err(|error| Failure(format!("{}: {error}", directory.display())))?;
     let mut parts = Vec::new();
@@ -149,7 +149,7 @@ pub(crate) fn instructions(write: bool) -> Result<Outcome, Failure> {
         return Ok(Outcome::Skipped("valgrind is missing: apt-get install valgrind".to_owned()));
     }
     // The steps are a binary of their own, which `run` does not build.
-    Step::cargo(&["build", "--profile", "bench", "-p", "ebpf-bench", "--bins"]).run()?;
+    optimised("build").arguments(&["--bins"]).run()?;
     let write: &[&str] = if write { &["--write"] } else { &[] };
     bench(&[])
         .arguments(&["--", "instructions"])
@@ -163,7 +163,7 @@ fn open(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome
     needs("bench open", "libelf and zlib with their headers, xdp-tools, libbpf-tools, valgrind");
     let features = peers("real objects beside libbpf and aya")?;
     // What valgrind runs is a binary of its own, which `run` does not build.
-    Step::cargo(&["build", "--profile", "bench", "-p", "ebpf-bench", "--bins"]).arguments(features).run()?;
+    optimised("build").arguments(&["--bins"]).arguments(features).run()?;
     figures("open", features, filter, quick, json)
 }
 
@@ -243,5 +243,10 @@ fn wfp(quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
 }
 
 fn bench(features: &[&str]) -> Step {
-    Step::cargo(&["run", "--profile", "bench", "-p", "ebpf-bench"]).arguments(features)
+    optimised("run").arguments(features)
+}
+
+/// Whoever compiles incrementally gets other code, a third slower.
+fn optimised(verb: &str) -> Step {
+    Step::cargo(&[verb, "--profile", "bench", "-p", "ebpf-bench"]).variable("CARGO_INCREMENTAL", "0")
 }

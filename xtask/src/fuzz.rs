@@ -96,7 +96,8 @@ impl Run {
             set(|run| &mut run.all_edges, number(counters));
         }
         if let Some((_, path)) = line.split_once("Test unit written to ") {
-            self.artifact = Some(path.trim().to_owned());
+            let path = Path::new(path.trim());
+            self.artifact = Some(path.strip_prefix(root()).unwrap_or(path).to_string_lossy().into_owned());
         }
     }
 
@@ -137,7 +138,13 @@ fn fuzz(name: &str, seconds: u32) -> Result<Run, Failure> {
         };
     }
     let from = last.iter().position(|line| line.contains("panicked at") || line.contains("ERROR:"));
-    last.iter().skip(from.unwrap_or(0)).take(60).for_each(|line| println!("{line}"));
+    // What was said, and not the frames under it.
+    let is_frame = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with("at /") || line.starts_with(|first: char| first == '#' || first.is_ascii_digit())
+    };
+    let said = last.iter().skip(from.unwrap_or(0)).filter(|line| !is_frame(line));
+    said.take(40).for_each(|line| println!("{line}"));
     let kept = run.artifact.unwrap_or_else(|| "one of fuzz/artifacts".to_owned());
     Err(Failure(format!(
         "{name}: a crash, kept in {kept}\n       what to do: `cargo +nightly fuzz tmin {name} {kept}` makes it smaller; `cargo xtask fuzz {name} --keep FILE NAME` makes it a seed \

@@ -10,6 +10,7 @@ mod ci;
 mod embed;
 mod figures;
 mod fuzz;
+mod gate;
 mod kernel;
 mod mutants;
 mod packages;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             (Some(target), [file, name]) => fuzz::keep(target, file, name),
             (target, _) => fuzz::run(target, seconds),
         },
+        Verb::Gate { baseline, only } => gate::run(&baseline, only.as_deref()),
         Verb::Kernel { soak, ring, perf } => kernel::run(soak.then_some([ring, perf])),
         Verb::Loom { package, preemptions } => test::loom(package.as_deref(), preemptions),
         Verb::Mutants { package } => mutants::run(package.as_deref()),
@@ -87,7 +89,7 @@ enum Verb {
         #[arg(long, value_name = "STAGE", num_args = 1.., value_delimiter = ',', conflicts_with = "skip")]
         only: Vec<Stage>,
         /// Seconds for each fuzz target
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 12)]
         seconds: u32,
     },
     /// The blocks inside other people's code: a Linux module, bare metal, a Windows driver
@@ -105,6 +107,15 @@ enum Verb {
         /// Make a crash that was found a seed of that name, which every later run begins with
         #[arg(long, num_args = 2, value_names = ["FILE", "NAME"], requires = "target", conflicts_with = "seconds")]
         keep: Vec<String>,
+    },
+    /// Judge the benchmarks of rings, table and transactions: this working tree against a commit, in turns
+    Gate {
+        /// The commit to compare with
+        #[arg(default_value = "HEAD~1")]
+        baseline: String,
+        /// Only benchmarks whose names contain this
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
     },
     /// Run the platform on the kernel, compare our answers with libbpf's (needs root, the headers of libelf and zlib)
     Kernel {

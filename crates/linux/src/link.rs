@@ -150,8 +150,8 @@ impl LinuxLink {
             }
             Target::Tcx { interface, egress } => {
                 let attach_type = if egress { TCX_EGRESS } else { TCX_INGRESS };
-                let place = format_args!("interface {interface}, which takes Linux 6.6");
-                link(program, interface, attach_type, 0, place)?
+                let takes = ", which takes Linux 6.6";
+                link(program, interface, attach_type, 0, format_args!("interface {interface}{takes}"))?
             }
             Target::Cgroup(directory) => link(
                 program,
