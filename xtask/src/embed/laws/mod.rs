@@ -178,7 +178,6 @@ fn feature_sets(target: &str) -> Result<usize, Failure> {
         ("ebpf-perfbuf", &["bytemuck", "zerocopy"]),
         ("ebpf-progtable", &[]),
         ("wfp-txn", &["model"]),
-        ("bench-gate", &[]),
         ("ebpf-loader", &[]),
     ];
     let mut count: usize = 0;
