@@ -10,6 +10,7 @@ mod ci;
 mod embed;
 mod figures;
 mod fuzz;
+mod gate;
 mod kernel;
 mod mutants;
 mod packages;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             (Some(target), [file, name]) => fuzz::keep(target, file, name),
             (target, _) => fuzz::run(target, seconds),
         },
+        Verb::Gate { baseline, only } => gate::run(&baseline, only.as_deref()),
         Verb::Kernel { soak, ring, perf } => kernel::run(soak.then_some([ring, perf])),
         Verb::Loom { package, preemptions } => test::loom(package.as_deref(), preemptions),
         Verb::Mutants { package } => mutants::run(package.as_deref()),
@@ -108,6 +110,15 @@ enum Verb {
         /// Make a crash that was found a seed of that name, which every later run begins with
         #[arg(long, num_args = 2, value_names = ["FILE", "NAME"], requires = "target", conflicts_with = "seconds")]
         keep: Vec<String>,
+    },
+    /// Judge the benchmarks of rings, table and transactions: this working tree against a commit, in turns
+    Gate {
+        /// The commit to compare with
+        #[arg(default_value = "HEAD~1")]
+        baseline: String,
+        /// Only benchmarks whose names contain this
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
     },
     /// Run the platform on the kernel, compare our answers with libbpf's (needs root, the headers of libelf and zlib)
     Kernel {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::step::{Failure, Outcome, Step, exists, in_ci, needs, root};
 
-const MSVC: &str = "x86_64-pc-windows-msvc";
-const GNU: &str = "x86_64-pc-windows-gnu";
-const MINGW: &str = "x86_64-w64-mingw32-gcc";
+pub(crate) const MSVC: &str = "x86_64-pc-windows-msvc";
+pub(crate) const GNU: &str = "x86_64-pc-windows-gnu";
+pub(crate) const MINGW: &str = "x86_64-w64-mingw32-gcc";
 
 /// `cargo xtask windows`.
 pub(crate) fn run() -> Result<Outcome, Failure> {
@@ -43,13 +43,13 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
     )))
 }
 
-/// Runs `examples/calls.rs` beside the stand-ins, and compares what they have written down.
-fn under_wine() -> Result<(), Failure> {
+/// Builds an example for Windows and runs it under Wine, beside stand-ins for libraries; what it has written.
+pub(crate) fn example(name: &str, features: &str, libraries: &[&str]) -> Result<String, Failure> {
     let sources = root().join("crates/windows/wine");
     let target = target();
     let stage = target.join("wine");
     fs::create_dir_all(&stage).map_err(|error| failure(&stage, &error))?;
-    for library in ["fwpuclnt", "bcryptprimitives"] {
+    for library in libraries {
         let source = sources.join(library).with_extension("c");
         let output = stage.join(library).with_extension("dll");
         let files = ["-o", &*output.to_string_lossy(), &*source.to_string_lossy()].map(str::to_owned);
@@ -57,18 +57,24 @@ fn under_wine() -> Result<(), Failure> {
             .arguments(&files.each_ref().map(String::as_str))
             .run()?;
     }
-    Step::cargo(&["build", "-p", "ebpf-windows", "--example", "calls", "--features", "std", "--target", GNU])
+    Step::cargo(&["build", "-p", "ebpf-windows", "--example", name, "--features", features, "--target", GNU])
         .run()?;
-    let built = target.join(GNU).join("debug/examples/calls.exe");
-    fs::copy(&built, stage.join("calls.exe")).map_err(|error| failure(&built, &error))?;
-    let written = Step::new("wine", &["./calls.exe"])
+    let executable = format!("{name}.exe");
+    let built = target.join(GNU).join("debug/examples").join(&executable);
+    fs::copy(&built, stage.join(&executable)).map_err(|error| failure(&built, &error))?;
+    Step::new("wine", &[&format!("./{executable}")])
         .directory(&stage)
         .variable("WINEPREFIX", &stage.join("prefix").to_string_lossy())
         .variable("WINEDEBUG", "-all")
         .variable("WINEDLLOVERRIDES", "fwpuclnt=n;bcryptprimitives=n;mscoree,mshtml=")
         .or("run it by hand: the example's own assertions say what went wrong")
-        .output()?;
-    let expected = sources.join("calls.txt");
+        .output()
+}
+
+/// Runs `examples/calls.rs` beside the stand-ins, and compares what they have written down.
+fn under_wine() -> Result<(), Failure> {
+    let written = example("calls", "std", &["fwpuclnt", "bcryptprimitives"])?;
+    let expected = root().join("crates/windows/wine/calls.txt");
     let known = fs::read_to_string(&expected).map_err(|error| failure(&expected, &error))?;
     for (number, (written, known)) in written.lines().zip(known.lines()).enumerate() {
         if written.trim_end() != known {

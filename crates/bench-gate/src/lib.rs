@@ -8,27 +8,32 @@
 //! # Example
 //!
 //! ```
-//! use bench_gate::{Clock, Env, PairGate, PinError, Policy, Verdict, measure};
-//! # use std::cell::Cell;
-//! # struct Ticks(Cell<u64>);
-//! # impl Clock for Ticks {
-//! #     fn ticks(&self) -> u64 { self.0.get() }
-//! #     fn hz(&self) -> u64 { 1_000_000_000 }
-//! # }
-//! # struct Here;
-//! # impl Env for Here {
-//! #     fn online(&self) -> u32 { 1 }
-//! #     fn cpu(&self) -> Option<u32> { Some(0) }
-//! #     fn pin(&mut self, _: u32) -> Result<(), PinError> { Ok(()) }
-//! #     fn disturbances(&self) -> Option<u64> { None }
-//! #     fn free_kib(&self) -> Option<u64> { None }
-//! # }
-//! # let clock = Ticks(Cell::new(0));
-//! # let (old, new) = (|| clock.0.set(clock.0.get() + 50_000), || clock.0.set(clock.0.get() + 50_400));
-//! // 1 % slower is tolerated, 3 % must not pass: 0.8 % passes.
+//! use bench_gate::{PairGate, Policy, Step, Turn, Verdict};
+//!
+//! // What each side does; gives the ticks that it took.
+//! let (mut old, mut new) = (|| 50_000_u64, || 50_400_u64);
+//!
+//! // 1 % slower is tolerated, 3 % must not pass; either answer may be wrong once in a thousand.
 //! let mut gate = PairGate::new(Policy::new(), 2026)?;
-//! let report = measure(&mut gate, &clock, &Here, old, new, |_| {});
-//! assert!(matches!(report.verdict, Verdict::Pass { upper_ppm: 30_000 }));
+//! let verdict = loop {
+//!     // A coin says which side is first.
+//!     let (baseline, candidate) = match gate.turn() {
+//!         Turn::BaselineFirst => {
+//!             let baseline = old();
+//!             (baseline, new())
+//!         }
+//!         _ => {
+//!             let candidate = new();
+//!             (old(), candidate)
+//!         }
+//!     };
+//!     if let Step::Done(verdict) = gate.push(baseline, candidate) {
+//!         break verdict;
+//!     }
+//! };
+//! // 0.8 % slower: that passes, as proven after the fewest pairs that can prove anything.
+//! assert_eq!(verdict, Verdict::Pass { upper_ppm: 30_000 });
+//! assert_eq!(gate.report().pairs, 16);
 //! # Ok::<(), bench_gate::PolicyError>(())
 //! ```
 //!
@@ -68,11 +73,6 @@
 #![forbid(unsafe_code)]
 #[cfg(test)]
 extern crate std;
-
-/// The example of the README is run, too.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
 
 mod barrier;
 mod drift;

@@ -98,7 +98,10 @@ impl Spread {
     }
 
     fn edges(&self) -> impl DoubleEndedIterator<Item = (i32, u32)> {
-        (0..128).zip(self.buckets).map(|(index, count)| (index, u32::from(count)))
+        // Not a zip with a range: what goes backward over one panics when the lengths differ, and the compiler keeps that.
+        let edge =
+            |(index, count): (usize, &u16)| (i32::try_from(index).unwrap_or(i32::MAX), u32::from(*count));
+        self.buckets.iter().enumerate().map(edge)
     }
 }
 

@@ -44,6 +44,11 @@
 //! Rings and objects need nothing. Transactions wait and sleep, and so need the functions `ebb_os_*` that the header declares last: a mutex, a clock, a way
 //! to sleep on a word. Who does not use transactions need not have them: a linker that drops unused sections does not ask.
 //!
+//! # Guarantees
+//!
+//! Those of `ebpf-ringbuf`, `ebpf-progtable` and `wfp-txn`, as far as C can be held to the contracts that each function states. Nothing is allocated but by
+//! `ebb_os_mutex_new`, and nothing panics: a linked driver holds no code that could (`cargo xtask embed kmod` looks).
+//!
 //! # When not to use it
 //!
 //! From Rust, outside tests: the blocks' own types keep what these functions can only demand.

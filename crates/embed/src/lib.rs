@@ -5,15 +5,24 @@
 //! what came out: there must be no way to a panic, no allocator, no floating point; how much stack each function takes, with all that it
 //! calls, and how much code each block is. It also looks through the blocks' sources for public functions that are not named here.
 //!
+//! The smallest microcontrollers cannot exchange a word in one step: of the blocks they have `bench-gate` alone.
+//!
 //! Formatting is measured by itself: what an error's `Display` takes is mostly `core`'s.
 #![no_std]
 #![allow(clippy::unwrap_used, reason = "nothing here is ever run: it is compiled, linked and looked at")]
 
+mod gate;
+#[cfg(target_has_atomic = "ptr")]
 mod loader;
+#[cfg(target_has_atomic = "ptr")]
 mod outside;
+#[cfg(target_has_atomic = "ptr")]
 mod perfbuf;
+#[cfg(target_has_atomic = "ptr")]
 mod progtable;
+#[cfg(target_has_atomic = "ptr")]
 mod ringbuf;
+#[cfg(target_has_atomic = "ptr")]
 mod transactions;
 
 /// A function that has to be there. Where it is found by its name: `law BLOCK PATH`.

@@ -100,6 +100,7 @@ laws! {
     UserProducer::<Memory>::reserve,
     UserProducer::<Memory>::memory,
     UserReservation::<Memory>::submit,
+    UserReservation::<Memory>::write,
     UserReservation::<Memory>::discard,
     UserReservation::<Memory>::payload_len,
     UserConsumer::<Memory>::new,

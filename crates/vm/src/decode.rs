@@ -159,16 +159,6 @@ pub(crate) enum Code {
     /// The helper `bpf_loop`, which runs instructions itself.
     Loop,
     Exit,
-    /// Two instructions in one step, where they work on the same register: a move, then an operation with the immediate that stands here.
-    MovAdd,
-    MovAnd,
-    MovLsh,
-    MovRsh,
-    /// The same where the second operation's immediate stands in the instruction that follows.
-    LshAnd,
-    LshRsh,
-    LshArsh,
-    AddJne,
     /// Never reached.
     Trap,
 }
@@ -232,35 +222,6 @@ impl Code {
     /// Whether the target is one of the function's own instructions.
     pub(crate) fn is_jump(self) -> bool {
         (Self::Ja as u8..=Self::Jsle32X as u8).contains(&(self as u8))
-    }
-}
-
-/// Joins instructions that often come one after the other into one step. The second one stays where it is, for jumps to it; the first one stands for
-/// both, and counts as both.
-pub(crate) fn join(ops: &mut [Op]) {
-    for index in 1..ops.len() {
-        let Some([first, second]) = ops.get_mut(index.wrapping_sub(1)..).and_then(<[Op]>::first_chunk_mut)
-        else {
-            return;
-        };
-        if first.dst != second.dst {
-            continue;
-        }
-        let code = match (first.code, second.code) {
-            (Code::Mov64X, Code::Add64K) => Code::MovAdd,
-            (Code::Mov64X, Code::And64K) => Code::MovAnd,
-            (Code::Mov64X, Code::Lsh64K) => Code::MovLsh,
-            (Code::Mov64X, Code::Rsh64K) => Code::MovRsh,
-            (Code::Lsh64K, Code::And64K) => Code::LshAnd,
-            (Code::Lsh64K, Code::Rsh64K) => Code::LshRsh,
-            (Code::Lsh64K, Code::Arsh64K) => Code::LshArsh,
-            (Code::Add64K, Code::Jne64K) => Code::AddJne,
-            _ => continue,
-        };
-        if first.code == Code::Mov64X {
-            first.imm = second.imm;
-        }
-        first.code = code;
     }
 }
 

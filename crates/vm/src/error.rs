@@ -163,6 +163,11 @@ pub enum ValidationErrorKind {
         /// The number asked for.
         register: u8,
     },
+    /// An instruction of RFC 9669's legacy packet access group, which this machine does not have.
+    PacketAccess {
+        /// The opcode.
+        opcode: u8,
+    },
     /// Register 10 is the frame pointer and is only read.
     ReadOnlyRegister,
     /// The first half of a 64-bit load is the last instruction.
@@ -189,7 +194,7 @@ pub enum ValidationErrorKind {
         /// The reference.
         reference: i32,
     },
-    /// An opcode that RFC 9669 does not define, or that belongs to its legacy packet access group.
+    /// An opcode that RFC 9669 does not define.
     UnknownOpcode {
         /// The opcode.
         opcode: u8,
@@ -221,6 +226,9 @@ impl fmt::Display for ValidationErrorKind {
             }
             Self::MapWithoutAddress => {
                 f.write_str("the direct address of a value needs an array map of one entry")
+            }
+            Self::PacketAccess { opcode } => {
+                write!(f, "opcode {opcode:#04x} is legacy packet access, which this machine does not have")
             }
             Self::ReadOnlyRegister => f.write_str("r10 is read-only"),
             Self::Register { register } => write!(f, "there is no register r{register}"),

@@ -198,7 +198,9 @@ struct Call<'r> {
     arguments: &'r [u64; 5],
 }
 
+/// Those with much on their stack are functions of their own: [`call`] would pay for it each time.
 impl Call<'_> {
+    #[inline(never)]
     fn map_update(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
         let slot = self.writable(self.map(memory, VmMap::is_keyed)?)?;
         let (mut key, mut value) = (Scratch::new(), Scratch::new());
@@ -208,6 +210,7 @@ impl Call<'_> {
         Ok(answer(slot.map.update_unchecked(key, value, self.arguments[3], cpu)))
     }
 
+    #[inline(never)]
     fn map_delete(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
         let slot = self.writable(self.map(memory, VmMap::is_keyed)?)?;
         let mut scratch = Scratch::new();
@@ -215,6 +218,7 @@ impl Call<'_> {
         Ok(answer(slot.map.delete_unchecked(key)))
     }
 
+    #[inline(never)]
     fn map_push(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
         let slot = self.writable(self.map(memory, VmMap::is_queue)?)?;
         let mut scratch = Scratch::new();
@@ -222,6 +226,7 @@ impl Call<'_> {
         Ok(answer(slot.map.push_unchecked(value, self.arguments[2])))
     }
 
+    #[inline(never)]
     fn map_next(&self, memory: &mut Memory<'_, '_>, remove: bool) -> Result<u64, FaultKind> {
         let slot = self.map(memory, VmMap::is_queue)?;
         let (out, size) = (self.arguments[1], index(slot.map.value_size()));
@@ -240,6 +245,7 @@ impl Call<'_> {
         }
     }
 
+    #[inline(never)]
     fn comm(&self, memory: &mut Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
         let size = index(low(self.arguments[1]));
         if size == 0 {
@@ -260,6 +266,7 @@ impl Call<'_> {
         Ok(0)
     }
 
+    #[inline(never)]
     fn trace_printk(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
         let [format, size, values @ ..] = *self.arguments;
         let mut scratch = Scratch::new();
@@ -336,6 +343,7 @@ impl Call<'_> {
     }
 
     /// `bpf_map_lookup_percpu_elem`: the value of the CPU in register 3.
+    #[inline(never)]
     fn map_lookup_percpu(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
         let slot = self.map(memory, VmMap::is_keyed)?;
         let mut scratch = Scratch::new();
@@ -345,6 +353,7 @@ impl Call<'_> {
     }
 
     /// The value stays readable until its slot is used again, as after a deletion.
+    #[inline(never)]
     fn map_lookup_and_delete(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
         let slot = self.writable(self.map(memory, VmMap::is_keyed)?)?;
         let mut scratch = Scratch::new();
@@ -354,6 +363,7 @@ impl Call<'_> {
     }
 
     /// `bpf_perf_event_output`, its checks in Linux's order.
+    #[inline(never)]
     fn perf_event_output(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
         const CURRENT_CPU: u64 = 0xffff_ffff;
         let [context, value, flags, data, size] = *self.arguments;
@@ -391,6 +401,7 @@ impl Call<'_> {
     }
 
     /// `bpf_csum_diff`: what a checksum becomes when some bytes go and others come.
+    #[inline(never)]
     fn csum_diff(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
         let [from, from_size, to, to_size, seed] = *self.arguments;
         let (from_size, to_size) = (low(from_size), low(to_size));
@@ -412,6 +423,7 @@ impl Call<'_> {
         Ok(sum)
     }
 
+    #[inline(never)]
     fn dynptr_from_mem(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
         let [data, size, flags, out, _] = *self.arguments;
         let size = low(size);
@@ -427,6 +439,7 @@ impl Call<'_> {
         Ok(answer)
     }
 
+    #[inline(never)]
     fn ringbuf_reserve_dynptr(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
         let [_, size, flags, out, _] = *self.arguments;
         let slot = self.map(memory, is_ring)?;
@@ -449,6 +462,7 @@ impl Call<'_> {
         Ok(0)
     }
 
+    #[inline(never)]
     fn ringbuf_commit_dynptr(&self, memory: &mut Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
         let dynptr = Dynptr::read(self.arguments[0], memory)?;
         if dynptr.kind == Kind::Null {
@@ -459,6 +473,7 @@ impl Call<'_> {
         Ok(0)
     }
 
+    #[inline(never)]
     fn dynptr_read(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
         let [out, length, source, offset, flags] = *self.arguments;
         let dynptr = Dynptr::read(source, memory)?;
@@ -471,6 +486,7 @@ impl Call<'_> {
         Ok(0)
     }
 
+    #[inline(never)]
     fn dynptr_write(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
         let [target, offset, data, length, flags] = *self.arguments;
         let dynptr = Dynptr::read(target, memory)?;
@@ -483,12 +499,14 @@ impl Call<'_> {
         Ok(0)
     }
 
+    #[inline(never)]
     fn dynptr_data(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
         let dynptr = Dynptr::read(self.arguments[0], memory)?;
         Ok(dynptr.slice(self.arguments[1], u64::from(low(self.arguments[2]))).unwrap_or(0))
     }
 
     /// `bpf_memcpy_s`, `bpf_memmove_s`: a target that is too short gets nothing.
+    #[inline(never)]
     fn memmove(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
         let [to, room, from, length, _] = *self.arguments;
         if low(length) > low(room) {
@@ -499,6 +517,7 @@ impl Call<'_> {
     }
 
     /// `bpf_memcmp_s`: below, equal or above, the shorter one first where one is the other's beginning.
+    #[inline(never)]
     fn memcmp(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
         let [first, first_length, second, second_length, _] = *self.arguments;
         let (mut one, mut other) = (Scratch::new(), Scratch::new());
@@ -507,6 +526,7 @@ impl Call<'_> {
         Ok(errno(first.cmp(second) as i32))
     }
 
+    #[inline(never)]
     fn memset(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
         let [place, length, byte, ..] = *self.arguments;
         let length = index(low(length));

@@ -205,15 +205,19 @@ impl<'m, 'run> Memory<'m, 'run> {
     #[inline(never)]
     fn load_elsewhere<const N: usize>(&self, address: u64) -> Option<u64> {
         let (region, offset) = (high(address), low(address));
-        if let Some(slot) = self.map_elsewhere(region) {
-            let (words, offset) = if slot.readable { slot.place::<N>(offset)? } else { return None };
-            return words.load::<N>(offset);
+        match region >> KIND_SHIFT {
+            RESERVATION => self.reservation(region)?.load::<N>(offset),
+            MAP => {
+                let slot = self.map_elsewhere(region)?;
+                let (words, offset) = if slot.readable { slot.place::<N>(offset)? } else { return None };
+                words.load::<N>(offset)
+            }
+            _ => {
+                let start = index(offset);
+                let bytes = self.shown(region)?.bytes.get(start..start.checked_add(N)?)?;
+                Some(widen::<N>(bytes.try_into().ok()?))
+            }
         }
-        if let Some(shown) = self.shown(region) {
-            let start = index(offset);
-            return Some(widen::<N>(shown.bytes.get(start..start.checked_add(N)?)?.try_into().ok()?));
-        }
-        self.reservation(region)?.load::<N>(offset)
     }
 
     /// Stores the low `N` bytes of `value`; `None`, and nothing stored, when any of them may not be written.
@@ -241,17 +245,20 @@ impl<'m, 'run> Memory<'m, 'run> {
     #[inline(never)]
     fn store_elsewhere<const N: usize>(&mut self, address: u64, value: u64) -> Option<()> {
         let (region, offset) = (high(address), low(address));
-        if let Some(slot) = self.map_elsewhere(region) {
-            let (words, offset) = if slot.writable { slot.place::<N>(offset)? } else { return None };
-            return words.store::<N>(offset, value);
+        match region >> KIND_SHIFT {
+            RESERVATION => self.reservation(region)?.store::<N>(offset, value),
+            MAP => {
+                let slot = self.map_elsewhere(region)?;
+                let (words, offset) = if slot.writable { slot.place::<N>(offset)? } else { return None };
+                words.store::<N>(offset, value)
+            }
+            _ => {
+                let start = index(offset);
+                let bytes = self.shown_mut(region)?.bytes.get_mut(start..start.checked_add(N)?)?;
+                *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
+                Some(())
+            }
         }
-        if let Some(shown) = self.shown_mut(region) {
-            let start = index(offset);
-            let bytes = shown.bytes.get_mut(start..start.checked_add(N)?)?;
-            *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
-            return Some(());
-        }
-        self.reservation(region)?.store::<N>(offset, value)
     }
 
     /// Bytes of the stack or the context; `None` when they are elsewhere, or nowhere.

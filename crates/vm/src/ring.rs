@@ -171,6 +171,7 @@ impl<'r> RingReservation<'r> {
         woken(self.map, self.ring, wakeup.is_needed())
     }
 
+    #[inline]
     pub(crate) fn load<const N: usize>(&self, offset: u32) -> Option<u64> {
         let place = self.place(index(offset), N)?;
         match shift::<N>(place) {
@@ -183,6 +184,7 @@ impl<'r> RingReservation<'r> {
         }
     }
 
+    #[inline]
     pub(crate) fn store<const N: usize>(&self, offset: u32, value: u64) -> Option<()> {
         let place = self.place(index(offset), N)?;
         match shift::<N>(place) {
@@ -204,6 +206,7 @@ impl<'r> RingReservation<'r> {
         Some(())
     }
 
+    #[inline]
     fn place(&self, offset: usize, size: usize) -> Option<usize> {
         let end = offset.checked_add(size)?;
         if end > self.inner.payload_len() {
@@ -212,10 +215,12 @@ impl<'r> RingReservation<'r> {
         Some(self.inner.position().wrapping_add(HEADER_SIZE).wrapping_add(offset))
     }
 
+    #[inline]
     fn word(&self, place: usize) -> &Word {
         self.inner_memory().word(place)
     }
 
+    #[inline]
     fn inner_memory(&self) -> &Shared {
         &self.ring.producer.memory().shared
     }

@@ -79,7 +79,6 @@ pub(crate) fn validate(
     for (op, marks) in pass.ops.iter_mut().zip(&pass.marks) {
         op.entry = marks & FUNCTION != 0;
     }
-    decode::join(&mut pass.ops);
     Ok(Validated { ops: pass.ops, maps: pass.maps, frames, reserves: pass.reserves })
 }
 
@@ -125,6 +124,10 @@ impl<F: Fn(i32) -> Option<VmMap>> FirstPass<'_, F> {
             class::LDX | class::ST | class::STX if opcode & 0xe7 == 0xc3 => atomic_op(instruction),
             class::LDX | class::ST | class::STX => memory_op(instruction),
             class::LD if opcode == WIDE => self.wide(index, instruction),
+            // `ABS` and `IND`, of one, two and four bytes.
+            class::LD if matches!(opcode, 0x20 | 0x28 | 0x30 | 0x40 | 0x48 | 0x50) => {
+                Err(Kind::PacketAccess { opcode })
+            }
             class::JMP | class::JMP32 => match opcode {
                 0x05 => {
                     zero("immediate", instruction.imm())?;

@@ -13,10 +13,14 @@
 
 mod common;
 
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use common::*;
+use ebpf_ringbuf::UserProducer;
 use ebpf_vm::*;
 
 const THREADS: u64 = 4;
@@ -100,6 +104,139 @@ fn aligned_words_do_not_tear() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+thread_local! {
+    static PROCESSOR: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A host whose threads are its processors.
+struct Threads;
+
+impl Host for Threads {
+    fn monotonic_ns(&self) -> u64 {
+        0
+    }
+
+    fn random(&self) -> u32 {
+        3
+    }
+
+    fn processor(&self) -> u32 {
+        PROCESSOR.get()
+    }
+}
+
+#[test]
+fn threads_are_processors() {
+    let config = VmConfig::new().with_cpus(THREADS as u32);
+    let vm = Vm::with_host(config, Arc::new(Threads));
+    let (counts, counts_reference) = map(&vm, spec(MapKind::PERCPU_ARRAY, 4, 8, 2));
+    let (hash, hash_reference) = map(&vm, spec(MapKind::PERCPU_HASH, 4, 8, 4));
+    let (perf, perf_reference) = map(&vm, spec(MapKind::PERF_EVENT_ARRAY, 4, 4, THREADS as u32));
+    let (programs, programs_reference) = map(&vm, spec(MapKind::PROG_ARRAY, 4, 4, 2));
+    let (user, user_reference) = map(&vm, spec(MapKind::USER_RINGBUF, 0, 0, 4096));
+    hash.update(&[0; 4], &[0; 8 * THREADS as usize], 0).unwrap();
+    // value += 1, without an atomic operation: nobody else has this one.
+    let count = |reference: i32| {
+        code![
+            i(0x62, 10, 0, -4, 0),
+            copy(2, 10),
+            add(2, -4),
+            map_handle(1, reference),
+            call(1),
+            i(0x79, 1, 0, 0, 0),
+            add(1, 1),
+            i(0x7b, 0, 1, 0, 0),
+        ]
+    };
+    let last = load(
+        &vm,
+        &code![
+            copy(6, 1),
+            count(hash_reference),
+            copy(1, 6),
+            map_handle(2, perf_reference),
+            wide(3, 0xffff_ffff),
+            copy(4, 10),
+            add(4, -4),
+            mov(5, 4),
+            call(25),
+            exit(),
+        ],
+    )
+    .unwrap();
+    let first = load(
+        &vm,
+        &code![
+            copy(6, 1),
+            count(counts_reference),
+            map_handle(1, user_reference),
+            i(0x18, 2, 4, 0, 11),
+            i(0, 0, 0, 0, 0),
+            mov(3, 0),
+            mov(4, 0),
+            call(209),
+            copy(1, 6),
+            map_handle(2, programs_reference),
+            mov(3, 1),
+            call(12),
+            mov(0, -1),
+            exit(),
+            mov(0, 0),
+            exit(),
+        ],
+    )
+    .unwrap();
+    programs.set_program(1, &last).unwrap();
+    let readers = (0..THREADS as u32)
+        .map(|cpu| CpuReader::new(cpu, perf.open_perf(cpu, 4096, WakeupPolicy::events(1)).unwrap()));
+    let mut set = PerCpu::new(readers.collect::<Vec<_>>()).unwrap();
+    let running = AtomicUsize::new(THREADS as usize);
+    let (mut samples, mut lost) = (0, 0);
+    thread::scope(|scope| {
+        for number in 0..THREADS as u32 {
+            let (first, programs, last, running) = (&first, &programs, &last, &running);
+            scope.spawn(move || {
+                PROCESSOR.set(number);
+                for round in 0..RUNS {
+                    // 0, or that the ring is full.
+                    let answer = first.run(&mut [0; 8]).unwrap().return_value;
+                    assert!(answer == 0 || answer == -28i64 as u64, "{answer:#x}");
+                    if round % 50 == 0 {
+                        programs.set_program(1, last).unwrap();
+                    }
+                }
+                running.fetch_sub(1, Ordering::Release);
+            });
+        }
+        let mut producer = UserProducer::new(vm.ring(&user).unwrap()).unwrap();
+        loop {
+            let done = running.load(Ordering::Acquire) == 0;
+            if let Ok(sample) = producer.reserve(16) {
+                sample.submit();
+            }
+            let drained = set.drain(usize::MAX, |_, event| {
+                if let Event::Lost(told) = event {
+                    lost += told.count;
+                }
+                ControlFlow::Continue(())
+            });
+            samples += drained.samples;
+            if done {
+                break;
+            }
+            thread::yield_now();
+        }
+    });
+    for map in [&counts, &hash] {
+        let mut values = vec![0; map.value_bytes()];
+        map.lookup(&[0; 4], &mut values).unwrap();
+        for value in values.chunks(8) {
+            assert_eq!(value, RUNS.to_ne_bytes(), "each counted its own runs");
+        }
+    }
+    assert!(samples > 0 && samples as u64 + lost <= THREADS * RUNS);
 }
 
 #[test]

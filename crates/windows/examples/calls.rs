@@ -68,7 +68,8 @@ fn main() {
 
     let refused = strategy.transact(Access::ReadWrite, |_| Err::<(), _>("no"));
     assert_eq!(refused, Err(Error::Refused("no")));
-    // The stand-in loses the answer to the next commit.
-    let unknown = strategy.transact(Access::ReadWrite, |_| Ok::<_, ()>(()));
+    // The stand-in loses the answer to the next commit. Had nothing been modified, it would be done again.
+    let unknown: Result<bool, Error<OperationError>> =
+        strategy.transact(Access::ReadWrite, |transaction| transaction.remove(&Id::Provider(key)));
     assert_eq!(unknown.unwrap_err().status().map(|status| status.raw()), Some(1726));
 }

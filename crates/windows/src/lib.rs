@@ -30,7 +30,7 @@
 //!
 //! # In a driver
 //!
-//! All calls demand `PASSIVE_LEVEL`. `examples/driver.rs` attaches and detaches a pair of filters, `examples/firewall.rs` is a service that does.
+//! All calls demand `PASSIVE_LEVEL`. `examples/driver` is a driver that attaches and detaches pairs of filters and has a ring that processes map; `examples/firewall.rs` is a service that does.
 #![no_std]
 #![cfg_attr(not(windows), forbid(unsafe_code))]
 

@@ -3,6 +3,7 @@
 mod kmod;
 mod laws;
 mod model;
+mod windows;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ pub(crate) enum Host {
     },
     /// A crate outside the workspace that model-checks itself together with three blocks
     Model,
+    /// Link a Windows driver without Windows, run its ring under Wine
+    Windows,
 }
 
 /// `cargo xtask embed HOST`.
@@ -30,12 +33,14 @@ pub(crate) fn run(host: &Host) -> Result<Outcome, Failure> {
         Host::Kmod => kmod::run(),
         Host::Laws { write } => laws::run(*write),
         Host::Model => model::run(),
+        Host::Windows => windows::run(),
     }
 }
 
 /// Each of them.
 pub(crate) fn all() -> Result<Outcome, Failure> {
     model::run()?.settle()?;
+    windows::run()?.settle()?;
     laws::run(false)?.settle()?;
     kmod::run()
 }

@@ -222,7 +222,7 @@ impl Work {
         // What waits for the memory varies with where it happens to be: more steps even that out.
         let wanted = match kind {
             Kind::Loop => 30_000.0,
-            Kind::Chase => 100_000.0,
+            Kind::Chase => 170_000.0,
         };
         work.steps = ((2_000.0 * wanted / median(times)) as usize).max(400);
         work

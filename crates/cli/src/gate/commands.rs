@@ -75,7 +75,8 @@ impl Session {
             let fault = match preflight.judge.gate.verdict() {
                 Verdict::Regressed { .. } => Some(Verdict::Unfit(Reason::Preflight)),
                 Verdict::Unfit(reason) => Some(Verdict::Unfit(reason)),
-                Verdict::TooNoisy { pairs_needed } if pairs_needed > policy.max_pairs.into() => {
+                // So few pairs guess badly at how many it takes: only what is hopeless ends here.
+                Verdict::TooNoisy { pairs_needed } if pairs_needed / 4 > policy.max_pairs.into() => {
                     Some(Verdict::TooNoisy { pairs_needed })
                 }
                 _ => None,

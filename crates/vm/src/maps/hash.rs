@@ -200,6 +200,7 @@ impl Hash {
 }
 
 impl Table {
+    #[inline]
     fn hash(&self, key: &[u8]) -> u32 {
         // Multiply and fold, eight bytes at a time. The seed is the host's: whoever chooses keys does not know it.
         const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -226,6 +227,7 @@ impl Table {
         self.keys.get(start..start.checked_add(self.key_size)?)
     }
 
+    #[inline]
     fn find(&self, key: &[u8], hash: u32) -> Option<u32> {
         let mut slot = *self.buckets.get(self.bucket(hash))?;
         let (head, is_short) = (head(key), key.len() <= 8);

@@ -559,7 +559,11 @@ impl VmMap {
     }
 
     /// Where the value of `cpu` stands: those of a CPU are together.
+    #[inline]
     fn offset_of(&self, area: &Area, slot: u32, cpu: u32) -> Option<u32> {
+        if cpu == 0 {
+            return area.offset(slot);
+        }
         let each = match &self.inner.store {
             Store::Hash(_) => self.inner.max_entries.saturating_add(1),
             _ => self.inner.max_entries,
@@ -568,8 +572,9 @@ impl VmMap {
     }
 
     /// The CPU as this map counts: there are as many as the machine was made for.
+    #[inline]
     fn cpu(&self, cpu: u32) -> u32 {
-        cpu.checked_rem(self.inner.cpus).unwrap_or(0)
+        if self.inner.cpus == 1 { 0 } else { cpu.checked_rem(self.inner.cpus).unwrap_or(0) }
     }
 
     fn is_per_cpu(&self) -> bool {

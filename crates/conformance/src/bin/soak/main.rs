@@ -28,6 +28,10 @@ fn main() -> std::process::ExitCode {
     use clap::Parser;
     match Arguments::parse().run() {
         Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) if lacks_rights(&*error) && std::env::var_os("CI").is_none() => {
+            println!("skipped: this takes root: {error}");
+            std::process::ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("soak: {error}");
             std::process::ExitCode::FAILURE
@@ -38,6 +42,13 @@ fn main() -> std::process::ExitCode {
 #[cfg(not(target_os = "linux"))]
 fn main() {
     println!("this needs Linux");
+}
+
+/// Whether this process may not do what all this takes.
+#[cfg(target_os = "linux")]
+fn lacks_rights(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(ebpf_linux::Error::is_permission)
+        || error.downcast_ref().is_some_and(|errno: &rustix::io::Errno| *errno == rustix::io::Errno::PERM)
 }
 
 /// Two producers, one reader that has a hard life, and nothing unaccounted for.

@@ -1,10 +1,6 @@
-//! The part of a driver that attaches a program to connections: both address families in one transaction, detached in one.
+//! Attaching a program to connections: both address families in one transaction, detached in one.
 //!
-//! Any number of threads may attach and detach at once, all at `PASSIVE_LEVEL`. Checked for Windows by the compiler; to make a driver of it
-//! takes the WDK, a `DriverEntry`, an allocator and a panic handler.
-//! `cargo check -p ebpf-windows --example driver --features kernel --target x86_64-pc-windows-msvc`
-#![no_std]
-#![cfg(windows)]
+//! Any number of threads may attach and detach at once, all at `PASSIVE_LEVEL`.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
@@ -13,22 +9,15 @@ use ebpf_windows::{Id, KernelMode, Object, Wfp};
 use wfp_txn::{Access, Config, Error, Host, OperationError, Serialized, Strategy};
 use windows_sys::Win32::NetworkManagement::WindowsFilteringPlatform::FWPM_FILTER0;
 
-/// The names of the kernel that a host needs.
-mod ntoskrnl {
-    #[link(name = "ntoskrnl.exe", kind = "raw-dylib", modifiers = "+verbatim")]
-    unsafe extern "system" {
-        pub(super) fn KeQueryInterruptTimePrecise(performance_counter: *mut u64) -> u64;
-        pub(super) fn KeDelayExecutionThread(wait_mode: i8, alertable: u8, interval: *const i64) -> i32;
-        pub(super) fn PsGetCurrentThreadId() -> *mut core::ffi::c_void;
-    }
-}
+use crate::lock::PushLock;
+use crate::ntoskrnl;
 
 /// A driver's clock and sleep.
 ///
 /// Bells are counters that are looked at once a clock tick. That is correct, and enough for programs that are attached now and then; a driver that attaches in
 /// hot paths keeps a list of `KEVENT`s on the stacks of those who wait.
 #[derive(Debug)]
-pub struct KernelHost;
+pub(crate) struct KernelHost;
 
 /// Milliseconds between two looks.
 const TICK: Duration = Duration::from_millis(1);
@@ -80,9 +69,8 @@ impl Host for KernelHost {
 
 /// The one session of the driver. Made in `DriverEntry`, dropped in the unload routine.
 ///
-/// The lock may be a fast mutex of the driver's own that implements `lock_api::RawMutex`; a spin lock serves too: it is held for moments, at
-/// `PASSIVE_LEVEL`.
-pub type Filters<R> = Serialized<Wfp<KernelMode>, KernelHost, R>;
+/// Any lock that implements `lock_api::RawMutex` serves: it is held for moments, at `PASSIVE_LEVEL`.
+pub(crate) type Filters = Serialized<Wfp<KernelMode>, KernelHost, PushLock>;
 
 /// What is attached: to be given back to [`detach`].
 #[derive(Debug)]
@@ -91,7 +79,7 @@ pub struct Attached(pub [Id; 2]);
 
 /// The session.
 #[must_use]
-pub fn filters<R: lock_api::RawMutex>() -> Filters<R> {
+pub(crate) fn filters() -> Filters {
     Serialized::new(Wfp::new(), KernelHost, Config::new())
 }
 
@@ -102,8 +90,8 @@ pub fn filters<R: lock_api::RawMutex>() -> Filters<R> {
 ///
 /// # Safety
 /// Every pointer in the filters is null or valid.
-pub unsafe fn attach<R: lock_api::RawMutex>(
-    filters: &Filters<R>,
+pub(crate) unsafe fn attach(
+    filters: &Filters,
     v4: &FWPM_FILTER0,
     v6: &FWPM_FILTER0,
 ) -> Result<Attached, Error<OperationError>> {
@@ -120,10 +108,7 @@ pub unsafe fn attach<R: lock_api::RawMutex>(
 ///
 /// # Errors
 /// As [`attach`]. The filters are still there, unless the error is [`Error::Unknown`]: then do it again.
-pub fn detach<R: lock_api::RawMutex>(
-    filters: &Filters<R>,
-    attached: &Attached,
-) -> Result<(), Error<OperationError>> {
+pub(crate) fn detach(filters: &Filters, attached: &Attached) -> Result<(), Error<OperationError>> {
     filters.transact(Access::ReadWrite, |transaction| {
         attached.0.iter().try_for_each(|id| transaction.remove(id).map(drop))
     })
