@@ -30,7 +30,9 @@ use step::Outcome;
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
-        Verb::Bench { figures, write, quick } => bench::run(figures.as_ref(), write, quick),
+        Verb::Bench { figures, write, quick, busy } => {
+            bench::run(figures.as_ref(), write.as_deref(), quick, busy)
+        }
         Verb::Ci { skip, only, seconds } => ci::run(&skip, &only, seconds),
         Verb::Embed { host } => embed::run(&host),
         Verb::Fuzz { target, seconds, keep } => match (target.as_deref(), &*keep) {
@@ -71,12 +73,15 @@ enum Verb {
     Bench {
         #[command(subcommand)]
         figures: Option<bench::Figures>,
-        /// Take all figures of speed and write them into README.md
-        #[arg(long)]
-        write: bool,
+        /// Take figures of speed and write them into README.md: all, or the parts named (ring, perf, open, load, wfp)
+        #[arg(long, value_name = "PART", num_args = 0.., value_delimiter = ',')]
+        write: Option<Vec<String>>,
         /// Fewer turns: for a look, not for a verdict
         #[arg(long, requires = "write")]
         quick: bool,
+        /// Also on a machine that does other things meanwhile
+        #[arg(long, requires = "write")]
+        busy: bool,
     },
     /// Everything that must hold before a change is taken, stage by stage
     Ci {
