@@ -19,7 +19,6 @@ mod readme;
 mod sanitize;
 mod step;
 mod test;
-mod threads;
 mod windows;
 
 use std::process::ExitCode;
@@ -46,7 +45,6 @@ fn main() -> ExitCode {
         Verb::Readmes => readme::write(),
         Verb::Sanitize { sanitizer, quick } => sanitize::run(sanitizer, quick),
         Verb::Test => test::run(),
-        Verb::Threads => threads::run(),
         Verb::Windows => windows::run(),
     };
     match result.and_then(Outcome::settle) {
@@ -160,8 +158,6 @@ enum Verb {
     },
     /// Everything that needs nothing but cargo: unit, integration and doc tests, bounded concurrency models
     Test,
-    /// Programs on several threads under ThreadSanitizer (needs nightly; some minutes)
-    Threads,
     /// The Windows parts, without Windows: the compiler for its target, and one executable under Wine
     Windows,
 }

@@ -246,12 +246,15 @@ mod models {
         }
     }
 
-    type Line = Handover<Modelled, Checked<(u64, u64)>, 1>;
+    type Sample = Checked<(u64, u64)>;
+    type Line = Handover<Modelled, Sample, 1>;
+    type GivingSide = Giver<'static, Modelled, Sample, 1>;
+    type TakingSide = Taker<'static, Modelled, Sample, 1>;
 
     /// Both sides of one hand-over, each to be taken by its role.
     struct Sides {
-        giver: Mutex<Option<Giver<'static, Modelled, Checked<(u64, u64)>, 1>>>,
-        taker: Mutex<Option<Taker<'static, Modelled, Checked<(u64, u64)>, 1>>>,
+        giver: Mutex<Option<GivingSide>>,
+        taker: Mutex<Option<TakingSide>>,
         line: *mut Line,
     }
 
