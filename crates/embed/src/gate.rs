@@ -42,8 +42,6 @@ impl Env for Machine {
     }
 }
 
-type Line = Handover<AtomicU32, AtomicPair, 8>;
-
 laws! {
     "bench-gate":
     Drift::new,
@@ -52,9 +50,9 @@ laws! {
     Drift::percent,
     Drift::runs,
     Slot::<AtomicU32, AtomicPair>::new,
-    Line::new,
-    Line::on,
-    Line::split,
+    Handover::<AtomicU32, AtomicPair, 8>::new,
+    Handover::<AtomicU32, AtomicPair, 8>::on,
+    Handover::<AtomicU32, AtomicPair, 8>::split,
     Giver::<'static, AtomicU32, AtomicPair, 8>::give,
     Taker::<'static, AtomicU32, AtomicPair, 8>::take,
     AtomicPair::new,
