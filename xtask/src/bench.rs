@@ -4,7 +4,7 @@ use std::fs;
 
 use clap::Subcommand;
 
-use crate::figures::{self, Part};
+use crate::figures::{self, PARTS, Part};
 use crate::kernel;
 use crate::step::{Failure, Outcome, Step, exists, in_ci, needs, root};
 
@@ -96,12 +96,16 @@ pub(crate) enum Figures {
 }
 
 /// `cargo xtask bench`.
-pub(crate) fn run(figures: Option<&Figures>, write: bool, quick: bool) -> Result<Outcome, Failure> {
+pub(crate) fn run(
+    figures: Option<&Figures>,
+    write: Option<&[String]>,
+    quick: bool,
+    busy: bool,
+) -> Result<Outcome, Failure> {
     let Some(figures) = figures else {
-        return if write {
-            all(quick)
-        } else {
-            Err(Failure("which figures? `cargo xtask bench --help`, or --write for all".to_owned()))
+        return match write {
+            Some(only) => all(only, quick, busy),
+            None => Err(Failure("which figures? `cargo xtask bench --help`, or --write".to_owned())),
         };
     };
     match figures {
@@ -116,27 +120,39 @@ pub(crate) fn run(figures: Option<&Figures>, write: bool, quick: bool) -> Result
     }
 }
 
-/// `cargo xtask bench --write`: all figures of speed, into README.md. What was missed is said there, and is no failure here.
-fn all(quick: bool) -> Result<Outcome, Failure> {
+/// `cargo xtask bench --write`: figures of speed, into README.md. What was missed is said there, and is no failure here.
+fn all(only: &[String], quick: bool, busy: bool) -> Result<Outcome, Failure> {
     needs("bench --write", "what all the others need, and a machine that nobody else uses, for some minutes");
+    if let Some(unknown) = only.iter().find(|name| !PARTS.contains(&name.as_str())) {
+        return Err(Failure(format!("no part `{unknown}`; there are: {}", PARTS.join(", "))));
+    }
+    let (load, cpus) = figures::load();
+    // Half of one CPU is what a desktop does by itself.
+    if load > 0.5 && !busy {
+        return Err(Failure(format!(
+            "the machine is busy (load {load:.1} on {cpus} CPUs): its figures would say nothing of the contenders. Wait, or add --busy; what is written says so"
+        )));
+    }
+    let turns = if quick { "a dozen turns (a quick run)" } else { "41 turns" };
+    let machine = figures::machine(turns)?;
     let features = peers("the kernel's rings and loaders")?;
     optimised("build").arguments(&["--bins"]).arguments(features).run()?;
     let directory = root().join("target/figures");
     fs::create_dir_all(&directory).map_err(|error| Failure(format!("{}: {error}", directory.display())))?;
     let mut parts = Vec::new();
-    for name in ["ring", "perf", "open", "load", "wfp", "vm"] {
+    for name in PARTS.into_iter().filter(|name| only.is_empty() || only.iter().any(|only| only == name)) {
         let file = directory.join(name).with_extension("json");
         // What an earlier run found is not to be taken for this one's.
         let _ = fs::remove_file(&file);
         let ran = figures(name, features, None, quick, Some(&file.to_string_lossy()));
         let text = fs::read_to_string(&file);
         match (ran, text.map(|text| serde_json::from_str(&text))) {
-            (_, Ok(Ok(json))) => parts.push(Part { name, json }),
+            (_, Ok(Ok(json))) => parts.push(Part { name, json, machine: machine.clone() }),
             (Err(failure), _) => return Err(failure),
             (Ok(_), _) => return Err(Failure(format!("{}: no figures", file.display()))),
         }
     }
-    figures::write(&parts, if quick { "a few turns (a quick run)" } else { "some dozen turns" })
+    figures::write(&parts)
 }
 
 /// `cargo xtask bench instructions`: the part that does not depend on how busy the machine is.

@@ -18,14 +18,18 @@ const ROWS: usize = 12;
 pub(crate) struct Part {
     pub(crate) name: &'static str,
     pub(crate) json: Value,
+    /// What it was measured on.
+    pub(crate) machine: String,
 }
 
-/// Puts the figures into README.md.
-pub(crate) fn write(parts: &[Part], turns: &str) -> Result<Outcome, Failure> {
+/// All parts, in the order in which they stand there.
+pub(crate) const PARTS: [&str; 5] = ["ring", "perf", "open", "load", "wfp"];
+
+/// Puts the figures into README.md; parts that were not measured now keep what was written of them before.
+pub(crate) fn write(parts: &[Part]) -> Result<Outcome, Failure> {
     let path = root().join("README.md");
     let readme = fs::read_to_string(&path).map_err(|error| failure(&path, &error))?;
-    let text = format!("{}\n\n{}", machine(turns)?, parts.iter().map(tables).collect::<String>());
-    let readme = replaced(&readme, &text)
+    let readme = replaced(&readme, parts)
         .ok_or_else(|| Failure(format!("{}: the lines `{BEGIN}` and `{END}` are missing", path.display())))?;
     fs::write(&path, readme).map_err(|error| failure(&path, &error))?;
     let missed: Vec<String> =
@@ -34,14 +38,38 @@ pub(crate) fn write(parts: &[Part], turns: &str) -> Result<Outcome, Failure> {
     Ok(Outcome::Shown(format!("README.md has the figures of this machine{tail}")))
 }
 
-fn replaced(readme: &str, text: &str) -> Option<String> {
+fn replaced(readme: &str, parts: &[Part]) -> Option<String> {
     let (before, rest) = readme.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", text.trim_end()))
+    let (old, after) = rest.split_once(END)?;
+    let mut text = METHOD.to_owned();
+    for name in PARTS {
+        let heading = format!("\n### {name}\n");
+        let kept =
+            old.split_once(&heading).map(|(_, kept)| kept.split("\n### ").next().unwrap_or_default().trim());
+        let section = match (parts.iter().find(|part| part.name == name), kept) {
+            (Some(part), _) => format!("{}\n\n{}", part.machine, tables(part).trim()),
+            (None, Some(kept)) => kept.to_owned(),
+            (None, None) => continue,
+        };
+        text.push_str(&format!("{heading}\n{section}\n"));
+    }
+    Some(format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))
 }
 
-/// What they were taken on, when, and how.
-fn machine(turns: &str) -> Result<String, Failure> {
+/// How they are taken.
+const METHOD: &str = "Contenders take turns in one process, each turn beginning with another one; a figure is the median over the turns, a ratio the median of the \
+    ratios within a turn, and time is the thread's own. Absolute figures of a machine that others use drift by a fifth, ratios hardly. **Bold** is the best of \
+    a row, a name in brackets is a floor. `cargo xtask bench --write` writes all this, `cargo xtask bench PART` prints one part.\n";
+
+/// How busy the machine was in the last minute, and how many CPUs it has.
+pub(crate) fn load() -> (f64, usize) {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(f64::NAN);
+    (load, std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
+
+/// What they are taken on, and when.
+pub(crate) fn machine(turns: &str) -> Result<String, Failure> {
     let date = Step::new("date", &["-u", "+%F"]).output()?;
     let rust = Step::new("rustc", &["--version"]).output()?;
     let kernel = Step::new("uname", &["-sr"]).output()?;
@@ -50,13 +78,9 @@ fn machine(turns: &str) -> Result<String, Failure> {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
         value.map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
     };
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or("unknown").to_owned();
+    let (load, cpus) = load();
     Ok(format!(
-        "Taken on {} with `cargo xtask bench --write`: {cpus} CPUs ({}), {} of memory, {}, {}; load {load} at the end of the run. Contenders take turns in one \
-         process, each turn beginning with another one; a figure is the median of {turns}, a ratio the median of the ratios within a turn, and time is the \
-         thread's own. Absolute figures of a machine that others use drift by a fifth, ratios hardly. **Bold** is the best of a row.",
+        "Taken on {}: {cpus} CPUs ({}), {} of memory, {}, {}; {turns}; load {load:.1} before.",
         date.trim(),
         field("/proc/cpuinfo", "model name"),
         field("/proc/meminfo", "MemTotal"),
@@ -66,14 +90,14 @@ fn machine(turns: &str) -> Result<String, Failure> {
 }
 
 fn tables(part: &Part) -> String {
-    let mut text = format!("### {}\n\n", part.name);
+    let mut text = String::new();
     let _ = writeln!(text, "| goal | reached | wanted | |\n|---|---|---|---|");
     for goal in goals(&part.json) {
         let relation = if goal.is_limit { "at most " } else { "" };
         let verdict = if goal.is_met { "" } else { "**missed**" };
         let _ = writeln!(
             text,
-            "| {} | {:.2}× | {relation}{:.1}× | {verdict} |",
+            "| {} | {:.2}× | {relation}{:.2}× | {verdict} |",
             goal.what, goal.reached, goal.wanted
         );
     }
@@ -155,13 +179,17 @@ impl Best {
         }
     }
 
-    /// Of those that do the same: names in brackets are floors.
     fn among(self, figures: &[(String, f64)]) -> Option<f64> {
-        let contenders = figures.iter().filter(|(name, _)| !name.starts_with('('));
+        let contenders = figures.iter().filter(|(name, _)| is_contender(name));
         contenders
             .map(|(_, figure)| *figure)
             .reduce(|best, figure| if self.is_better(figure, best) { figure } else { best })
     }
+}
+
+/// Of those that do the same: names in brackets are floors, and some columns say what was done rather than how fast.
+fn is_contender(name: &str) -> bool {
+    !name.starts_with('(') && name != "instructions" && name != "times as fast"
 }
 
 /// A peer that beats us, and by what.
@@ -169,7 +197,7 @@ fn peer_is_better(title: &str, row: &Value, best: Option<Best>) -> Option<String
     let best = best?;
     let figures = figures(row);
     let (_, own) = figures.iter().find(|(name, _)| name == "ours")?;
-    let is_peer = |name: &str| !name.starts_with("ours") && !name.starts_with('(');
+    let is_peer = |name: &str| is_contender(name) && !name.starts_with("ours");
     let peers: Vec<String> = figures
         .iter()
         .filter(|(name, figure)| is_peer(name) && best.is_better(*figure, *own))
@@ -237,16 +265,24 @@ mod tests {
             "tables": [{ "title": "records a second", "rows": [row("8 B", 120.0, 80.0), row("64 B", 50.0, 60.0)] }],
             "skipped": [],
         });
-        let expected = "### ring\n\n| goal | reached | wanted | |\n|---|---|---|---|\n| beside the peer | 1.50× | 2.0× | **missed** |\n\n\
+        let expected = "| goal | reached | wanted | |\n|---|---|---|---|\n| beside the peer | 1.50× | 2.00× | **missed** |\n\n\
             records a second:\n\n| | ours | peer | (floor) |\n|---|---|---|---|\n| 8 B | **120** | 80.0 | 500 |\n| 64 B | 50.0 | **60.0** | 500 |\n\n\
             Where a peer is better: records a second, 64 B: peer 60.0 beside 50.0.\n\n";
-        assert_eq!(tables(&Part { name: "ring", json }), expected);
+        assert_eq!(tables(&Part { name: "ring", json, machine: String::new() }), expected);
     }
 
     #[test]
-    fn only_what_stands_between_the_marks_is_replaced() {
-        let readme = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        assert_eq!(replaced(&readme, "new\n"), Some(format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n")));
-        assert_eq!(replaced("nothing", "new"), None);
+    fn only_what_stands_between_the_marks_is_replaced_and_only_what_was_measured() {
+        let part = |name| Part { name, json: json!({ "tables": [] }), machine: format!("on that, {name}") };
+        let readme =
+            format!("before\n{BEGIN}\n\nstale\n\n### ring\n\nkept\n\n### wfp\n\ngone\n\n{END}\nafter\n");
+        let written = replaced(&readme, &[part("wfp"), part("perf")]).unwrap();
+        assert!(written.starts_with("before\n") && written.ends_with(&format!("{END}\nafter\n")));
+        let order = ["### ring\n\nkept\n", "### perf\n\non that, perf\n", "### wfp\n\non that, wfp\n"]
+            .map(|text| written.find(text).unwrap());
+        assert!(order.is_sorted(), "{written}");
+        assert!(!written.contains("stale") && !written.contains("gone"));
+        assert_eq!(replaced(&written, &[]).as_deref(), Some(&*written), "what is kept stays as it is");
+        assert_eq!(replaced("nothing", &[]), None);
     }
 }

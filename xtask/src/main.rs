@@ -19,7 +19,6 @@ mod readme;
 mod sanitize;
 mod step;
 mod test;
-mod threads;
 mod windows;
 
 use std::process::ExitCode;
@@ -31,7 +30,9 @@ use step::Outcome;
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
-        Verb::Bench { figures, write, quick } => bench::run(figures.as_ref(), write, quick),
+        Verb::Bench { figures, write, quick, busy } => {
+            bench::run(figures.as_ref(), write.as_deref(), quick, busy)
+        }
         Verb::Ci { skip, only, seconds } => ci::run(&skip, &only, seconds),
         Verb::Embed { host } => embed::run(&host),
         Verb::Fuzz { target, seconds, keep } => match (target.as_deref(), &*keep) {
@@ -46,7 +47,6 @@ fn main() -> ExitCode {
         Verb::Readmes => readme::write(),
         Verb::Sanitize { sanitizer, quick } => sanitize::run(sanitizer, quick),
         Verb::Test => test::run(),
-        Verb::Threads => threads::run(),
         Verb::Windows => windows::run(),
     };
     match result.and_then(Outcome::settle) {
@@ -73,12 +73,15 @@ enum Verb {
     Bench {
         #[command(subcommand)]
         figures: Option<bench::Figures>,
-        /// Take all figures of speed and write them into README.md
-        #[arg(long)]
-        write: bool,
+        /// Take figures of speed and write them into README.md: all, or the parts named (ring, perf, open, load, wfp)
+        #[arg(long, value_name = "PART", num_args = 0.., value_delimiter = ',')]
+        write: Option<Vec<String>>,
         /// Fewer turns: for a look, not for a verdict
         #[arg(long, requires = "write")]
         quick: bool,
+        /// Also on a machine that does other things meanwhile
+        #[arg(long, requires = "write")]
+        busy: bool,
     },
     /// Everything that must hold before a change is taken, stage by stage
     Ci {
@@ -160,8 +163,6 @@ enum Verb {
     },
     /// Everything that needs nothing but cargo: unit, integration and doc tests, bounded concurrency models
     Test,
-    /// Programs on several threads under ThreadSanitizer (needs nightly; some minutes)
-    Threads,
     /// The Windows parts, without Windows: the compiler for its target, and one executable under Wine
     Windows,
 }

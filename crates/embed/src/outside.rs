@@ -5,7 +5,6 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
 
-use bench_gate::{Clock, Env, PinError};
 use ebpf_loader::{MapSpec, Platform, ProgramSpec};
 use ebpf_ringbuf::Mapped;
 use wfp_txn::{Access, Engine, Host, SessionOptions, Status};
@@ -89,38 +88,6 @@ impl Host for Outside {
 
     fn thread(&self) -> u64 {
         black_box(0)
-    }
-}
-
-impl Clock for Outside {
-    fn ticks(&self) -> u64 {
-        black_box(0)
-    }
-
-    fn hz(&self) -> u64 {
-        black_box(1)
-    }
-}
-
-impl Env for Outside {
-    fn online(&self) -> u32 {
-        black_box(1)
-    }
-
-    fn cpu(&self) -> Option<u32> {
-        black_box(None)
-    }
-
-    fn pin(&mut self, cpu: u32) -> Result<(), PinError> {
-        if black_box(true) { Ok(()) } else { Err(PinError::new(cpu)) }
-    }
-
-    fn disturbances(&self) -> Option<u64> {
-        black_box(None)
-    }
-
-    fn free_kib(&self) -> Option<u64> {
-        black_box(None)
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use crate::dynptr::{Dynptr, Kind};
-use crate::error::{Fault, FaultKind};
+use crate::error::FaultKind;
 use crate::helpers::{EINVAL, FOR_EACH_MAP_ELEM, WAKEUP_FLAGS, errno};
 use crate::interpret::Callback;
 use crate::memory::{MapSlot, Memory, index};
@@ -16,7 +16,7 @@ impl Callback<'_, '_> {
         helper: u32,
         arguments: &[u64; 5],
         memory: &mut Memory<'_, '_>,
-    ) -> Result<u64, Fault> {
+    ) -> Option<u64> {
         let [map, callback, context, flags, _] = *arguments;
         let function = match self.machine.function(helper, callback) {
             Ok(function) => function,
@@ -39,13 +39,13 @@ impl Callback<'_, '_> {
         slot: &MapSlot,
         [map, context, flags]: [u64; 3],
         memory: &mut Memory<'_, '_>,
-    ) -> Result<u64, Fault> {
+    ) -> Option<u64> {
         if !slot.map.is_keyed() {
             let kind = slot.map.kind();
             return self.fault(FaultKind::WrongMapKind { helper: FOR_EACH_MAP_ELEM, kind });
         }
         if flags != 0 {
-            return Ok(errno(EINVAL));
+            return Some(errno(EINVAL));
         }
         let cpu = self.machine.host.processor();
         let key_size = index(slot.map.key_size());
@@ -67,7 +67,7 @@ impl Callback<'_, '_> {
                 break;
             }
         }
-        Ok(calls)
+        Some(calls)
     }
 
     /// `bpf_user_ringbuf_drain`: a sample is a dynptr that is good during the call.
@@ -78,15 +78,15 @@ impl Callback<'_, '_> {
         context: u64,
         flags: u64,
         memory: &mut Memory<'_, '_>,
-    ) -> Result<u64, Fault> {
+    ) -> Option<u64> {
         let Some(ring) = slot.map.user_ring() else {
             let kind = slot.map.kind();
             return self.fault(FaultKind::WrongMapKind { helper: crate::helpers::USER_RINGBUF_DRAIN, kind });
         };
         if flags & !WAKEUP_FLAGS != 0 {
-            return Ok(errno(EINVAL));
+            return Some(errno(EINVAL));
         }
-        let mut stopped = None;
+        let mut stopped = false;
         let drained = ring.drain(flags, |sample| {
             let size = u32::try_from(sample.len()).unwrap_or(0);
             let data = memory.show(sample, true);
@@ -95,25 +95,25 @@ impl Callback<'_, '_> {
             memory.hide();
             memory.hide();
             match answer {
-                Ok(0) => ControlFlow::Continue(()),
-                Ok(_) => ControlFlow::Break(()),
-                Err(fault) => {
-                    stopped = Some(fault);
+                Some(0) => ControlFlow::Continue(()),
+                Some(_) => ControlFlow::Break(()),
+                None => {
+                    stopped = true;
                     ControlFlow::Break(())
                 }
             }
         });
-        if let Some(fault) = stopped {
-            return Err(fault);
+        if stopped {
+            return None;
         }
         match drained {
             Ok((samples, wakes)) => {
                 if wakes {
                     self.machine.host.wake(&slot.map);
                 }
-                Ok(samples as u64)
+                Some(samples as u64)
             }
-            Err(number) => Ok(errno(number)),
+            Err(number) => Some(errno(number)),
         }
     }
 }

@@ -24,6 +24,23 @@ pub(crate) struct State {
     /// Those that are left.
     pub(crate) left: i64,
     pub(crate) tail_calls: u32,
+    /// Why a function did not return.
+    pub(crate) stop: Option<Stop>,
+}
+
+impl State {
+    pub(crate) fn new(budget: u64) -> Self {
+        // Numbers below 0 are what is missing from a budget.
+        Self { budget, left: i64::try_from(budget).unwrap_or(i64::MAX), tail_calls: 0, stop: None }
+    }
+
+    /// Stopped at an instruction.
+    #[cold]
+    #[inline(never)]
+    fn fault(&mut self, instruction: usize, kind: FaultKind) -> Option<u64> {
+        self.stop = Some(Stop::Fault(Fault { instruction, kind }));
+        None
+    }
 }
 
 /// Where to begin.
@@ -40,10 +57,9 @@ impl Entry {
         Self { function: 0, base: 0, arguments: [(CONTEXT as u64) << 32, 0, 0, 0, 0] };
 }
 
-/// How it ends when nothing is wrong.
-pub(crate) enum End {
-    /// With register 0.
-    Returned(u64),
+/// How it ends other than by returning. It does not go through return values, which would have to be copied.
+pub(crate) enum Stop {
+    Fault(Fault),
     /// The program is to be gone on with, on the same context.
     TailCall(VmProgram),
 }
@@ -112,14 +128,14 @@ impl Registers {
 const SAVED: [Register; 4] = [R6, R7, R8, R9];
 
 impl Machine<'_> {
-    /// Runs a function until it returns or is stopped. `frames` has room for the calls above it.
+    /// Runs a function until it returns, and gives register 0, or is stopped, and [`State::stop`] says why. `frames` has room for the calls above it.
     pub(crate) fn interpret(
         &self,
         memory: &mut Memory<'_, '_>,
         frames: &mut [CallFrame],
-        entry: Entry,
+        entry: &Entry,
         state: &mut State,
-    ) -> Result<End, Fault> {
+    ) -> Option<u64> {
         let [r1, r2, r3, r4, r5] = entry.arguments;
         let mut r = Registers([0, r1, r2, r3, r4, r5, 0, 0, 0, 0, Memory::frame_pointer(entry.base)]);
         let mut depth = 0usize;
@@ -129,12 +145,13 @@ impl Machine<'_> {
         'blocks: loop {
             let target = 'block: loop {
                 let Some(op) = rest.next() else {
-                    return fault(self.ops.len(), FaultKind::NoInstruction);
+                    return state.fault(self.ops.len(), FaultKind::NoInstruction);
                 };
                 macro_rules! fault {
-                    ($kind:expr) => {
-                        return fault(self.index_before(&rest), $kind)
-                    };
+                    ($kind:expr) => {{
+                        let kind = $kind;
+                        return state.fault(self.index_before(&rest), kind);
+                    }};
                 }
 
                 macro_rules! alu64 {
@@ -378,7 +395,8 @@ impl Machine<'_> {
                             }
                             let below = entry.base.wrapping_add(depth);
                             if below == 0 {
-                                return Ok(End::TailCall(program));
+                                state.stop = Some(Stop::TailCall(program));
+                                return None;
                             }
                             // In the place of this function, which then returns what the program returns.
                             let left = frames.len().wrapping_sub(depth).wrapping_add(1);
@@ -458,16 +476,18 @@ impl Machine<'_> {
             // Paid for when control moves, which is what every endless run has to do.
             let left = ahead.wrapping_add(count(&rest));
             if left < 0 {
-                return fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget: state.budget });
+                let budget = state.budget;
+                return state.fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget });
             }
             rest = self.ops.get(target..).unwrap_or_default().iter();
             ahead = left.wrapping_sub(count(&rest));
         }
         state.left = ahead.wrapping_add(count(&rest));
         if state.left < 0 {
-            return fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget: state.budget });
+            let budget = state.budget;
+            return state.fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget });
         }
-        Ok(End::Returned(r.get(R0)))
+        Some(r.get(R0))
     }
 
     /// The index of the instruction before `rest`.
@@ -550,22 +570,18 @@ impl Callback<'_, '_> {
         function: usize,
         arguments: [u64; 5],
         memory: &mut Memory<'_, '_>,
-    ) -> Result<u64, Fault> {
+    ) -> Option<u64> {
         let Some((_own, above)) = self.frames.split_first_mut() else {
             return self.fault(FaultKind::CallDepth);
         };
         let entry = Entry { function, base: self.base.wrapping_add(1), arguments };
-        match self.machine.interpret(memory, above, entry, self.state)? {
-            End::Returned(value) => Ok(value),
-            // Only programs end so.
-            End::TailCall(_) => self.fault(FaultKind::NoInstruction),
-        }
+        self.machine.interpret(memory, above, &entry, self.state)
     }
 
     /// The run is stopped, at the helper.
     #[cold]
-    pub(crate) fn fault<T>(&self, kind: FaultKind) -> Result<T, Fault> {
-        fault(self.at, kind)
+    pub(crate) fn fault(&mut self, kind: FaultKind) -> Option<u64> {
+        self.state.fault(self.at, kind)
     }
 }
 
@@ -579,11 +595,6 @@ fn atomic<const N: usize>(r: &mut Registers, memory: &mut Memory<'_, '_>, op: &O
         r.set(op.src, old);
     }
     Ok(())
-}
-
-#[cold]
-fn fault<T>(instruction: usize, kind: FaultKind) -> Result<T, Fault> {
-    Err(Fault { instruction, kind })
 }
 
 #[inline(always)]

@@ -9,9 +9,9 @@ use ebpf_loader::ProgramKind;
 
 use crate::account::Charge;
 use crate::decode::Op;
-use crate::error::Fault;
+use crate::error::{Fault, FaultKind};
 use crate::host::Host;
-use crate::interpret::{CallFrame, End, Entry, Machine, State};
+use crate::interpret::{CallFrame, Entry, Machine, State, Stop};
 use crate::maps::VmMap;
 use crate::memory::{Acquired, MapSlot, Memory, ReservationSlot};
 use crate::numbers::HelperNumbers;
@@ -84,35 +84,25 @@ impl VmProgram {
     /// # Errors
     /// The instruction that was stopped, and why. A program that returns without committing its reservations is an error too.
     pub fn run(&self, context: &mut [u8]) -> Result<Outcome, Fault> {
-        // Numbers below 0 are what is missing from a budget.
-        let budget = i64::try_from(self.inner.budget).unwrap_or(i64::MAX);
-        let mut state = State { budget: self.inner.budget, left: budget, tail_calls: 0 };
-        let mut end = self.inner.start(context, MAX_CALL_FRAMES, &mut state)?;
-        loop {
-            match end {
-                End::Returned(return_value) => {
-                    let instructions = budget.wrapping_sub(state.left).cast_unsigned();
-                    return Ok(Outcome { return_value, instructions });
-                }
-                End::TailCall(next) => end = next.inner.start(context, MAX_CALL_FRAMES, &mut state)?,
+        let mut state = State::new(self.inner.budget);
+        let budget = state.left;
+        match self.run_inside(context, MAX_CALL_FRAMES, &mut state) {
+            Some(return_value) => {
+                let instructions = budget.wrapping_sub(state.left).cast_unsigned();
+                Ok(Outcome { return_value, instructions })
             }
+            None => Err(match state.stop {
+                Some(Stop::Fault(fault)) => fault,
+                _ => Fault { instruction: 0, kind: FaultKind::NoInstruction },
+            }),
         }
     }
 
-    /// Runs it in the place of a function that `frames` frames are left for, tail calls of its own included. Gives register 0.
-    pub(crate) fn run_inside(
-        &self,
-        context: &mut [u8],
-        frames: usize,
-        state: &mut State,
-    ) -> Result<u64, Fault> {
-        let mut end = self.inner.start(context, frames, state)?;
-        loop {
-            match end {
-                End::Returned(value) => return Ok(value),
-                End::TailCall(next) => end = next.inner.start(context, frames, state)?,
-            }
-        }
+    /// Runs it where so many frames are left, and then what it goes on with. Gives register 0, or [`State::stop`] says why not.
+    #[inline(always)]
+    pub(crate) fn run_inside(&self, context: &mut [u8], frames: usize, state: &mut State) -> Option<u64> {
+        let ended = self.inner.start(context, frames, state);
+        if ended.is_some() { ended } else { go_on(context, frames, state) }
     }
 
     /// The function's name.
@@ -161,7 +151,7 @@ const MAX_CALLS: usize = MAX_CALL_FRAMES - 1;
 
 impl Inner {
     #[inline(always)]
-    fn start(&self, context: &mut [u8], frames: usize, state: &mut State) -> Result<End, Fault> {
+    fn start(&self, context: &mut [u8], frames: usize, state: &mut State) -> Option<u64> {
         match (self.frames, self.reserves) {
             (1, false) => run::<1, 0, 0>(self, context, frames, state),
             (1, true) => run::<1, 0, MAX_RESERVATIONS>(self, context, frames, state),
@@ -173,6 +163,17 @@ impl Inner {
     }
 }
 
+/// What comes after a program that has not returned: the program it goes on with, if that is why.
+#[inline(never)]
+fn go_on(context: &mut [u8], frames: usize, state: &mut State) -> Option<u64> {
+    while let Some(Stop::TailCall(next)) = state.stop.take_if(|stop| matches!(stop, Stop::TailCall(_))) {
+        if let Some(value) = next.inner.start(context, frames, state) {
+            return Some(value);
+        }
+    }
+    None
+}
+
 /// Everything a run needs stands in this function's frame; only as much of it as the program can use.
 #[inline(never)]
 fn run<const FRAMES: usize, const CALLS: usize, const RESERVATIONS: usize>(
@@ -180,7 +181,7 @@ fn run<const FRAMES: usize, const CALLS: usize, const RESERVATIONS: usize>(
     context: &mut [u8],
     allowed: usize,
     state: &mut State,
-) -> Result<End, Fault> {
+) -> Option<u64> {
     let acquired = Acquired::default();
     let mut stack = [[0u8; STACK_FRAME_SIZE]; FRAMES];
     let mut frames = [CallFrame::EMPTY; CALLS];
@@ -188,9 +189,9 @@ fn run<const FRAMES: usize, const CALLS: usize, const RESERVATIONS: usize>(
     let mut memory = Memory::new(&mut stack, context, &program.maps, &acquired, &mut reservations);
     let machine = Machine { ops: &program.ops, host: &*program.host, numbers: program.numbers };
     let frames = frames.get_mut(..CALLS.min(allowed.saturating_sub(1))).unwrap_or_default();
-    let outcome = machine.interpret(&mut memory, frames, Entry::START, state);
+    let ended = machine.interpret(&mut memory, frames, &Entry::START, state);
     if RESERVATIONS != 0 && memory.live_reservations() != 0 {
         memory.discard_leaked(|map| program.host.wake(map));
     }
-    outcome
+    ended
 }

@@ -37,6 +37,10 @@ pub(super) fn run(report: &mut Report) {
     let seen = count(|| drop(std::hint::black_box(Box::new(1))));
     assert_eq!(seen, 1, "the counter counts");
 
+    #[cfg_attr(
+        not(feature = "kernel"),
+        expect(unused_mut, reason = "only then are installed objects looked at too")
+    )]
     let mut objects: Vec<Vec<u8>> = objects::SHAPES.iter().map(|shape| shape.build(1000)).collect();
     #[cfg(feature = "kernel")]
     {

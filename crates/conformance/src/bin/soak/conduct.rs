@@ -30,8 +30,10 @@ const ITSELF: &str = "/proc/self/exe";
 const RING: u32 = 1 << 20;
 /// Records of one call.
 const BATCH: u32 = 2000;
+/// How long a producer waits for the reader to catch up, which is paused at times.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// Batches of a flood, and records that come alone after it.
-const FLOOD: u64 = 200;
+const FLOOD: u64 = 40;
 const DROPS: u32 = 20;
 /// Nothing read for so long although there was something to read: it will never be.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -158,7 +160,12 @@ impl Soak {
                 .producers
                 .iter()
                 .zip(&self.cpus)
-                .map(|(producer, cpu)| scope.spawn(|| produce(producer, *cpu, &is_over)))
+                .enumerate()
+                .map(|(number, (producer, cpu))| {
+                    let (progress, is_over) = (&self.progress, &is_over);
+                    let has_read = move || Ok(progress.of(number).next == producer.counted()?.tried);
+                    scope.spawn(move || produce(producer, *cpu, has_read, is_over))
+                })
                 .collect();
             let mut reader = Reader::start(&start);
             let mut result = reader
@@ -232,6 +239,7 @@ impl Soak {
 fn produce(
     producer: &Producer,
     cpu: u32,
+    has_read: impl Fn() -> std::result::Result<bool, ebpf_linux::Error>,
     is_over: &AtomicBool,
 ) -> std::result::Result<(), ebpf_linux::Error> {
     let _pinned = cpus::Pinned::to(cpu)?;
@@ -239,6 +247,10 @@ fn produce(
     while !is_over.load(Ordering::Acquire) {
         batches += 1;
         if batches.is_multiple_of(FLOOD) {
+            let start = Instant::now();
+            while !has_read()? && start.elapsed() < PATIENCE {
+                thread::sleep(Duration::from_micros(100));
+            }
             for _ in 0..DROPS {
                 thread::sleep(Duration::from_micros(100));
                 producer.run(1)?;
