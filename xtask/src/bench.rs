@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::figures::{self, PARTS, Part};
 use crate::kernel;
@@ -34,65 +34,52 @@ pub(crate) enum Figures {
     Open {
         /// Only objects whose names contain this
         filter: Option<String>,
-        /// Fewer turns: for a look, not for a verdict
-        #[arg(long)]
-        quick: bool,
-        /// Write the figures to this file too
-        #[arg(long, value_name = "FILE")]
-        json: Option<String>,
+        #[command(flatten)]
+        taking: Taking,
     },
     /// Draining the kernel's perf rings beside libbpf; fails where a goal is missed (root, clang, libelf and zlib)
     Perf {
         /// Only rows whose names contain this
         filter: Option<String>,
-        /// Fewer turns: for a look, not for a verdict
-        #[arg(long)]
-        quick: bool,
-        /// Write the figures to this file too
-        #[arg(long, value_name = "FILE")]
-        json: Option<String>,
+        #[command(flatten)]
+        taking: Taking,
     },
     /// Loading k of 64 programs into the kernel, beside libbpf; fails where a goal is missed (root, clang, libelf and zlib)
     Load {
-        /// Fewer turns: for a look, not for a verdict
-        #[arg(long)]
-        quick: bool,
-        /// Write the figures to this file too
-        #[arg(long, value_name = "FILE")]
-        json: Option<String>,
+        #[command(flatten)]
+        taking: Taking,
     },
     /// The ring's speed beside the peers; fails where a goal is missed (the kernel's ring needs root, clang, libelf and zlib)
     Ring {
         /// Only rows whose names contain this
         filter: Option<String>,
-        /// Fewer turns: for a look, not for a verdict
-        #[arg(long)]
-        quick: bool,
-        /// Write the figures to this file too
-        #[arg(long, value_name = "FILE")]
-        json: Option<String>,
+        #[command(flatten)]
+        taking: Taking,
     },
     /// The machine beside rbpf's interpreter and compilers to machine code, and how its prices grow; fails where a goal is missed (the
     /// kernel's compiler needs root, clang, libelf and zlib)
     Vm {
         /// Only programs whose names contain this
         filter: Option<String>,
-        /// Fewer turns: for a look, not for a verdict
-        #[arg(long)]
-        quick: bool,
-        /// Write the figures to this file too
-        #[arg(long, value_name = "FILE")]
-        json: Option<String>,
+        #[command(flatten)]
+        taking: Taking,
     },
     /// Transactions of the filter engine: how many a second, how long they wait, what the serializer costs
     Wfp {
-        /// Fewer turns: for a look, not for a verdict
-        #[arg(long)]
-        quick: bool,
-        /// Write the figures to this file too
-        #[arg(long, value_name = "FILE")]
-        json: Option<String>,
+        #[command(flatten)]
+        taking: Taking,
     },
+}
+
+/// How figures are taken.
+#[derive(Args)]
+pub(crate) struct Taking {
+    /// Fewer turns: for a look, not for a verdict
+    #[arg(long)]
+    quick: bool,
+    /// Write the figures to this file too
+    #[arg(long, value_name = "FILE")]
+    json: Option<String>,
 }
 
 /// `cargo xtask bench`.
@@ -111,12 +98,12 @@ pub(crate) fn run(
     match figures {
         Figures::Gate { quick, full, json } => gate(*quick, *full, json.as_deref()),
         Figures::Instructions { write } => instructions(*write),
-        Figures::Open { filter, quick, json } => open(filter.as_deref(), *quick, json.as_deref()),
-        Figures::Load { quick, json } => load(*quick, json.as_deref()),
-        Figures::Perf { filter, quick, json } => perf(filter.as_deref(), *quick, json.as_deref()),
-        Figures::Ring { filter, quick, json } => ring(filter.as_deref(), *quick, json.as_deref()),
-        Figures::Vm { filter, quick, json } => vm(filter.as_deref(), *quick, json.as_deref()),
-        Figures::Wfp { quick, json } => wfp(*quick, json.as_deref()),
+        Figures::Open { filter, taking } => open(filter.as_deref(), taking),
+        Figures::Load { taking } => load(taking),
+        Figures::Perf { filter, taking } => perf(filter.as_deref(), taking),
+        Figures::Ring { filter, taking } => ring(filter.as_deref(), taking),
+        Figures::Vm { filter, taking } => vm(filter.as_deref(), taking),
+        Figures::Wfp { taking } => wfp(taking),
     }
 }
 
@@ -144,7 +131,8 @@ fn all(only: &[String], quick: bool, busy: bool) -> Result<Outcome, Failure> {
         let file = directory.join(name).with_extension("json");
         // What an earlier run found is not to be taken for this one's.
         let _ = fs::remove_file(&file);
-        let ran = figures(name, features, None, quick, Some(&file.to_string_lossy()));
+        let taking = Taking { quick, json: Some(file.to_string_lossy().into_owned()) };
+        let ran = figures(name, features, None, &taking);
         let text = fs::read_to_string(&file);
         match (ran, text.map(|text| serde_json::from_str(&text))) {
             (_, Ok(Ok(json))) => parts.push(Part { name, json, machine: machine.clone() }),
@@ -175,22 +163,22 @@ pub(crate) fn instructions(write: bool) -> Result<Outcome, Failure> {
     Ok(Outcome::Shown("no step takes more instructions than the table says".to_owned()))
 }
 
-fn open(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+fn open(filter: Option<&str>, taking: &Taking) -> Result<Outcome, Failure> {
     needs("bench open", "libelf and zlib with their headers, xdp-tools, libbpf-tools, valgrind");
     let features = peers("real objects beside libbpf and aya")?;
     // What valgrind runs is a binary of its own, which `run` does not build.
     optimised("build").arguments(&["--bins"]).arguments(features).run()?;
-    figures("open", features, filter, quick, json)
+    figures("open", features, filter, taking)
 }
 
-fn load(quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+fn load(taking: &Taking) -> Result<Outcome, Failure> {
     needs("bench load", "root, clang, libelf and zlib");
-    figures("load", peers("loading into the kernel")?, None, quick, json)
+    figures("load", peers("loading into the kernel")?, None, taking)
 }
 
-fn ring(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+fn ring(filter: Option<&str>, taking: &Taking) -> Result<Outcome, Failure> {
     needs("bench ring", "two CPUs that nobody else uses; for the kernel's ring root, clang, libelf and zlib");
-    figures("ring", peers("the kernel's ring")?, filter, quick, json)
+    figures("ring", peers("the kernel's ring")?, filter, taking)
 }
 
 /// The feature that brings the peers in which need libelf, if it is there.
@@ -205,27 +193,26 @@ fn peers(what: &str) -> Result<&'static [&'static str], Failure> {
     }
 }
 
-fn perf(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+fn perf(filter: Option<&str>, taking: &Taking) -> Result<Outcome, Failure> {
     needs("bench perf", "root, clang, libelf and zlib; CPUs that nobody else uses");
-    figures("perf", peers("the kernel's perf rings")?, filter, quick, json)
+    figures("perf", peers("the kernel's perf rings")?, filter, taking)
 }
 
-fn vm(filter: Option<&str>, quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+fn vm(filter: Option<&str>, taking: &Taking) -> Result<Outcome, Failure> {
     needs("bench vm", "x86-64; a CPU that nobody else uses; for the kernel's compiler root, libelf and zlib");
-    figures("vm", peers("the kernel's compiler")?, filter, quick, json)
+    figures("vm", peers("the kernel's compiler")?, filter, taking)
 }
 
 fn figures(
     which: &str,
     features: &[&str],
     filter: Option<&str>,
-    quick: bool,
-    json: Option<&str>,
+    taking: &Taking,
 ) -> Result<Outcome, Failure> {
     let mut arguments = vec!["--", which];
     arguments.extend(filter);
-    arguments.extend(quick.then_some("--quick"));
-    arguments.extend(json.iter().flat_map(|file| ["--json", file]));
+    arguments.extend(taking.quick.then_some("--quick"));
+    arguments.extend(taking.json.iter().flat_map(|file| ["--json", file]));
     bench(features)
         .arguments(&arguments)
         .or("a goal is missed: run it again when the machine is quiet, then look for the reason")
@@ -246,16 +233,9 @@ fn gate(quick: bool, full: bool, json: Option<&str>) -> Result<Outcome, Failure>
     Ok(Outcome::Shown("every goal is reached".to_owned()))
 }
 
-fn wfp(quick: bool, json: Option<&str>) -> Result<Outcome, Failure> {
+fn wfp(taking: &Taking) -> Result<Outcome, Failure> {
     needs("bench wfp", "a machine that is not busy otherwise");
-    let mut arguments = vec!["--", "wfp"];
-    arguments.extend(quick.then_some("--quick"));
-    arguments.extend(json.iter().flat_map(|file| ["--json", file]));
-    bench(&[])
-        .arguments(&arguments)
-        .or("a goal is missed: run it again when the machine is quiet, then look for the reason")
-        .run()?;
-    Ok(Outcome::Shown("every goal is reached".to_owned()))
+    figures("wfp", &[], None, taking)
 }
 
 fn bench(features: &[&str]) -> Step {

@@ -35,6 +35,7 @@ mod doctor;
 mod gate;
 mod inspect;
 mod progress;
+mod record;
 mod ring;
 mod run;
 mod source;

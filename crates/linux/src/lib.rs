@@ -57,6 +57,7 @@ mod capability;
 pub mod cpus;
 mod error;
 pub mod ids;
+mod lent;
 mod link;
 pub mod machine;
 mod map;

@@ -4,12 +4,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use ebpf_perfbuf::memory::{Claim, Contiguous, Extent, Memory, Racy};
 use ebpf_perfbuf::{Direction, Geometry, Mapped, Order};
 
 use crate::error::Error;
+use crate::lent::Lent;
 use crate::pages::Pages;
 use crate::perf::PerfRing;
 use crate::sys::Errno;
@@ -24,25 +25,13 @@ pub struct PerfMemory {
     _lent: Lent,
 }
 
-/// Takes the word back when dropped.
-struct Lent(Arc<AtomicBool>);
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        // Release: pairs with the Acquire in `PerfMemory::of`; the next reader finds this one's last `data_tail`.
-        self.0.store(false, Ordering::Release);
-    }
-}
-
 impl PerfMemory {
     pub(crate) fn of(ring: &PerfRing) -> Result<Self, Error> {
         let refused =
             |errno| Error::new("mmap", errno).of(format_args!("the perf ring of CPU {}", ring.cpu()));
-        // Acquire: pairs with the Release when the one before was dropped.
-        if ring.is_lent.swap(true, Ordering::Acquire) {
+        let Some(lent) = Lent::take(&ring.is_lent) else {
             return Err(refused(Errno::BUSY).hint("a perf ring has one reader, and there is one already"));
-        }
-        let lent = Lent(Arc::clone(&ring.is_lent));
+        };
         let pages = Arc::clone(&ring.pages);
         let direction = if pages.is_writable() { Direction::Forward } else { Direction::Backward };
         // SAFETY: pages as the kernel maps them, aligned to pages, mapped as long as `self` lives, and nothing gives `mapped` away for longer. A

@@ -4,14 +4,14 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use ebpf_loader::MapKind;
 use ebpf_ringbuf::memory::{Claim, Contiguous, Extent, Memory, Private, Racy};
 use ebpf_ringbuf::{Geometry, Header, Mapped, Mapping, Order, PageOffset};
 
 use crate::error::Error;
+use crate::lent::Lent;
 use crate::map::LinuxMap;
 use crate::pages::Pages;
 use crate::sys::Errno;
@@ -31,16 +31,6 @@ pub struct RingMemory {
     _lent: Lent,
 }
 
-/// Takes the word back when dropped.
-struct Lent(Arc<AtomicBool>);
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        // Release: pairs with the Acquire in `RingMemory::map`; who maps the ring next finds this one's last `consumer_pos`.
-        self.0.store(false, Ordering::Release);
-    }
-}
-
 impl RingMemory {
     /// Maps the memory of a ring map for this process's side of it.
     ///
@@ -53,12 +43,10 @@ impl RingMemory {
             MapKind::USER_RINGBUF => true,
             _ => return Err(refused(Errno::INVAL).hint("the map is no ring")),
         };
-        // Acquire: pairs with the Release when the one before was dropped.
-        if map.is_lent.swap(true, Ordering::Acquire) {
+        let Some(lent) = Lent::take(&map.is_lent) else {
             return Err(refused(Errno::BUSY)
                 .hint("a ring has one consumer (a user ring one producer), and there is one already"));
-        }
-        let lent = Lent(Arc::clone(&map.is_lent));
+        };
 
         let page = rustix::param::page_size();
         let size = usize::try_from(map.max_entries()).unwrap_or(usize::MAX);

@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{able, call, exit, i, lacks, load, map_handle, mov, spec};
+use common::{able, call, drainer, exit, i, lacks, load, map_handle, mov, spec, write, writer};
 use ebpf_linux::{
     Interest, Linux, LinuxMap, LinuxProgram, PerfOptions, PerfRing, PerfRings, PerfWakeup, RB_OVERWRITE,
     RingMemory, TestRun, Trigger, Waiter, cpus,
@@ -24,30 +24,6 @@ use ebpf_linux::{
 use ebpf_loader::{MapKind, MapSpec, Platform, ProgramKind};
 use ebpf_perfbuf::{BackwardReader, BackwardStopped, Event as Sample, Reader};
 use ebpf_ringbuf::{Consumer, OverwriteReader, Query, Stopped, UserProducer};
-
-/// Writes the first eight bytes of its context to `ring`: `return bpf_ringbuf_output(ring, context, 8, flags)`.
-fn writer(ring: &LinuxMap, flags: i32) -> LinuxProgram {
-    let [low, high] = map_handle(1, ring);
-    let code = [
-        // *(u64 *)(r10 - 8) = *(u64 *)r1
-        i(0x79, 2, 1, 0, 0),
-        i(0x7b, 10, 2, -8, 0),
-        low,
-        high,
-        i(0xbf, 2, 10, 0, 0),
-        i(0x07, 2, 0, 0, -8),
-        mov(3, 8),
-        mov(4, flags),
-        call(130),
-        exit(),
-    ];
-    load("writer", ProgramKind::SYSCALL, &code).unwrap()
-}
-
-fn write(writer: &LinuxProgram, value: u64) -> i32 {
-    let run = TestRun { context: &mut value.to_ne_bytes(), ..Default::default() };
-    writer.test_run(run).unwrap().returned.cast_signed()
-}
 
 fn is_ready(waiter: &Waiter) -> bool {
     let mut ready = Vec::new();
@@ -70,7 +46,7 @@ fn records_are_read_where_they_stand_and_both_triggers_tell_of_them() {
     assert_eq!(level.add(&ring, 5, Interest::Readable, Trigger::Level).unwrap_err().errno(), 17, "EEXIST");
     assert!(!is_ready(&edge) && !is_ready(&level));
 
-    let writer = writer(&ring, 0);
+    let writer = writer(&map_handle(1, &ring), 0);
     assert_eq!(write(&writer, 41), 0);
     // The kernel wakes from an interrupt of its own.
     common::until("the wakeup comes", || {}, || is_ready(&edge));
@@ -116,7 +92,7 @@ fn rings_that_overwrite() {
         ring => ring,
     };
     let Some(ring) = able(ring) else { return };
-    let writer = writer(&ring, 0);
+    let writer = writer(&map_handle(1, &ring), 0);
     for value in 0..1000 {
         assert_eq!(write(&writer, value), 0);
     }
@@ -139,23 +115,7 @@ fn samples_of_a_user_ring_reach_a_program() {
         sample.submit();
     }
     producer.reserve(8).unwrap().discard();
-    // r0 = bpf_user_ringbuf_drain(ring, callback, 0, 0); the callback says to go on.
-    let [low, high] = map_handle(1, &ring);
-    let code = [
-        low,
-        high,
-        i(0x18, 2, 4, 0, 5),
-        i(0, 0, 0, 0, 0),
-        mov(3, 0),
-        mov(4, 0),
-        call(209),
-        exit(),
-        mov(0, 0),
-        exit(),
-    ];
-    let drain =
-        load("drain", ProgramKind::SYSCALL, &code).unwrap_or_else(|error| panic!("{error}\n{}", error.log()));
-    let taken = drain.test_run(TestRun::default()).unwrap().returned;
+    let taken = drainer(&ring).test_run(TestRun::default()).unwrap().returned;
     assert_eq!((taken, producer.memory().consumer_page().is_writable()), (2, false));
 }
 

@@ -14,12 +14,12 @@ mod common;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use common::{able, call, exit, i, load, map_handle, mov, spec, until};
+use common::{able, call, drainer, exit, i, load, map_handle, mov, spec, until, write, writer};
 use ebpf_linux::{
     Interest, Linux, LinuxMap, LinuxProgram, PerfOptions, PerfRings, PerfWakeup, RingMemory, TestRun,
     Trigger, Waiter, cpus,
 };
-use ebpf_loader::{Instruction, MapKind, Platform, ProgramKind};
+use ebpf_loader::{MapKind, Platform, ProgramKind};
 use ebpf_perfbuf::{End, Turn};
 use ebpf_ringbuf::{Consumer, Stopped, UserProducer, UserReserveError};
 
@@ -38,7 +38,7 @@ impl Ring {
     fn sized(name: &'static str, flags: i32, size: u32) -> Option<Self> {
         let map = able(LinuxMap::create(&spec(name, MapKind::RINGBUF, 0, 0, size)))?;
         let consumer = Consumer::new(Linux.ring(&map).unwrap()).unwrap();
-        let writer = load("writer", ProgramKind::SYSCALL, &write_to(&map_handle(1, &map), flags)).unwrap();
+        let writer = writer(&map_handle(1, &map), flags);
         Some(Self { map, consumer, writer })
     }
 
@@ -59,19 +59,6 @@ impl Ring {
             }
         }
     }
-}
-
-/// `return bpf_ringbuf_output(r1, context, 8, flags)`, after what sets r1.
-fn write_to(ring: &[Instruction], flags: i32) -> Vec<Instruction> {
-    let mut code = vec![i(0x79, 2, 1, 0, 0), i(0x7b, 10, 2, -8, 0)];
-    code.extend(ring);
-    code.extend([i(0xbf, 2, 10, 0, 0), i(0x07, 2, 0, 0, -8), mov(3, 8), mov(4, flags), call(130), exit()]);
-    code
-}
-
-fn write(writer: &LinuxProgram, value: u64) -> i32 {
-    let run = TestRun { context: &mut value.to_ne_bytes(), ..Default::default() };
-    writer.test_run(run).unwrap().returned.cast_signed()
 }
 
 const NO_WAKEUP: i32 = 1;
@@ -146,7 +133,7 @@ fn rings_in_a_map_of_maps_are_found_by_a_program() {
             exit(),
             i(0xbf, 1, 0, 0, 0),
         ];
-        let writer = load("chooses", ProgramKind::SYSCALL, &write_to(&lookup, 0)).unwrap();
+        let writer = writer(&lookup, 0);
         let write = |slot: u64, value: u64| {
             let mut context = [value.to_ne_bytes(), slot.to_ne_bytes()].concat();
             writer.test_run(TestRun { context: &mut context, ..Default::default() }).unwrap().returned
@@ -269,21 +256,7 @@ fn a_full_user_ring_is_waited_for() {
     assert_eq!(fits, 64);
     assert!(matches!(producer.reserve(8), Err(UserReserveError::NoSpace { .. })));
     assert_eq!(ready(&waiter, Duration::from_millis(20)), [], "and none more");
-    let [low, high] = map_handle(1, &ring);
-    let code = [
-        low,
-        high,
-        i(0x18, 2, 4, 0, 5),
-        i(0, 0, 0, 0, 0),
-        mov(3, 0),
-        mov(4, 0),
-        call(209),
-        exit(),
-        mov(0, 0),
-        exit(),
-    ];
-    let drain = load("drain", ProgramKind::SYSCALL, &code).unwrap();
-    assert_eq!(drain.test_run(TestRun::default()).unwrap().returned, 64);
+    assert_eq!(drainer(&ring).test_run(TestRun::default()).unwrap().returned, 64);
     let mut told = vec![];
     until(
         "the kernel tells of the space",

@@ -8,8 +8,12 @@ mod ours;
 mod peers;
 mod ring;
 
+use std::ffi::CStr;
 use std::path::Path;
 use std::process::Command;
+use std::ptr::{self, NonNull};
+
+use libbpf_sys as sys;
 
 use crate::measure::{Contender, find, pin, take_turns};
 use crate::report::Report;
@@ -97,4 +101,29 @@ pub(crate) fn compile(program: &str) -> Result<Vec<u8>, String> {
     let bytes = std::fs::read(&object).map_err(|error| format!("{}: {error}", object.display()));
     let _ = std::fs::remove_file(&object);
     bytes
+}
+
+/// Compiles a program of `programs` and has libbpf load it; `needs` is what that takes.
+pub(crate) fn load_object(program: &str, needs: &str) -> Result<NonNull<sys::bpf_object>, String> {
+    let object = compile(program)?;
+    // SAFETY: a callback that prints nothing; libbpf keeps no other state here.
+    unsafe { sys::libbpf_set_print(None) };
+    // SAFETY: the object's bytes are readable for the call, after which libbpf needs them no more.
+    let object = unsafe { sys::bpf_object__open_mem(object.as_ptr().cast(), object.len() as _, ptr::null()) };
+    let object = NonNull::new(object).ok_or("libbpf does not open the program")?;
+    // SAFETY: the object is open.
+    let result = unsafe { sys::bpf_object__load(object.as_ptr()) };
+    if result != 0 {
+        let error = std::io::Error::from_raw_os_error(-result);
+        return Err(format!("the kernel does not load the program: {error} ({needs})"));
+    }
+    Ok(object)
+}
+
+/// The descriptor of a program of a loaded object.
+pub(crate) fn program(object: NonNull<sys::bpf_object>, name: &CStr) -> i32 {
+    // SAFETY: the object is loaded, the name a string.
+    let program = unsafe { sys::bpf_object__find_program_by_name(object.as_ptr(), name.as_ptr()) };
+    // SAFETY: the program belongs to the loaded object.
+    unsafe { sys::bpf_program__fd(program) }
 }

@@ -1,6 +1,5 @@
 //! The kernel's ring, and the program that fills it.
 
-use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use libbpf_sys as sys;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::{compile, ours};
+use super::{load_object, ours, program};
 use crate::measure::Seen;
 
 pub(super) const SIZE: usize = 16 << 20;
@@ -34,21 +33,7 @@ struct Fill {
 impl KernelRing {
     /// Compiles and loads the program.
     pub(super) fn load() -> Result<Self, String> {
-        let object = compile("fill.bpf.c")?;
-        // SAFETY: a callback that prints nothing; libbpf keeps no other state here.
-        unsafe { sys::libbpf_set_print(None) };
-        // SAFETY: the object's bytes are readable for the call, after which libbpf needs them no more.
-        let object =
-            unsafe { sys::bpf_object__open_mem(object.as_ptr().cast(), object.len() as _, ptr::null()) };
-        let object = NonNull::new(object).ok_or("libbpf does not open the program")?;
-        // SAFETY: the object is open.
-        let result = unsafe { sys::bpf_object__load(object.as_ptr()) };
-        if result != 0 {
-            let error = std::io::Error::from_raw_os_error(-result);
-            return Err(format!(
-                "the kernel does not load the program: {error} (root is needed, Linux 5.17)"
-            ));
-        }
+        let object = load_object("fill.bpf.c", "root is needed, Linux 5.17")?;
         // SAFETY: the object is loaded, the name a string.
         let map = unsafe { sys::bpf_object__find_map_fd_by_name(object.as_ptr(), c"ring".as_ptr()) };
         let program = program(object, c"fill");
@@ -114,13 +99,6 @@ impl Drop for KernelRing {
         // SAFETY: the object is open and nobody else has it; its descriptors are not used afterwards. The mappings go with the process.
         unsafe { sys::bpf_object__close(self.object.as_ptr()) };
     }
-}
-
-fn program(object: NonNull<sys::bpf_object>, name: &CStr) -> i32 {
-    // SAFETY: the object is loaded, the name a string.
-    let program = unsafe { sys::bpf_object__find_program_by_name(object.as_ptr(), name.as_ptr()) };
-    // SAFETY: the program belongs to the loaded object.
-    unsafe { sys::bpf_program__fd(program) }
 }
 
 fn map_pages(map: i32, offset: u64, length: usize, protection: ProtFlags) -> Result<NonNull<u8>, String> {

@@ -11,7 +11,7 @@ use ebpf_perfbuf::page::field;
 use ebpf_perfbuf::{CpuReader, Direction, Event, Mapped, PerCpu, Reader, Sample, Stopped};
 use libbpf_sys as sys;
 
-use crate::kernel::compile;
+use crate::kernel::{load_object, program};
 use crate::measure::{Seen, Stopwatch};
 
 /// A ring for each CPU, opened and mapped by libbpf.
@@ -43,25 +43,10 @@ struct Fill {
 impl Rings {
     /// Compiles and loads the program, and lets libbpf open rings of `pages` pages.
     pub(super) fn load(pages: usize) -> Result<Self, String> {
-        let object = compile("fill_perf.bpf.c")?;
-        // SAFETY: a callback that prints nothing; libbpf keeps no other state here.
-        unsafe { sys::libbpf_set_print(None) };
-        // SAFETY: the object's bytes are readable for the call, after which libbpf needs them no more.
-        let object =
-            unsafe { sys::bpf_object__open_mem(object.as_ptr().cast(), object.len() as _, ptr::null()) };
-        let object = NonNull::new(object).ok_or("libbpf does not open the program")?;
-        // SAFETY: the object is open.
-        let result = unsafe { sys::bpf_object__load(object.as_ptr()) };
-        if result != 0 {
-            let error = std::io::Error::from_raw_os_error(-result);
-            return Err(format!("the kernel does not load the program: {error} (root is needed)"));
-        }
+        let object = load_object("fill_perf.bpf.c", "root is needed")?;
         // SAFETY: the object is loaded, the name a string.
         let map = unsafe { sys::bpf_object__find_map_fd_by_name(object.as_ptr(), c"events".as_ptr()) };
-        // SAFETY: the object is loaded, the name a string.
-        let program = unsafe { sys::bpf_object__find_program_by_name(object.as_ptr(), c"fill".as_ptr()) };
-        // SAFETY: the program belongs to the loaded object.
-        let program = unsafe { sys::bpf_program__fd(program) };
+        let program = program(object, c"fill");
 
         let seen = Box::<Line>::default();
         let context = seen.0.get().cast();

@@ -10,8 +10,8 @@ use ebpf_ringbuf::{Consumer, Query, Stopped};
 use serde::Serialize;
 
 use crate::args::Ring;
-use crate::bytes::{Dump, hex};
 use crate::console::{Console, NAME, Status, one_line};
+use crate::record::record;
 
 pub(super) fn ring(arguments: &Ring, console: &mut Console<'_>) -> io::Result<Status> {
     let map = match open(&arguments.map) {
@@ -103,8 +103,8 @@ fn read(
     loop {
         let left = arguments.limit.saturating_sub(taken.records);
         let mut written = Ok(());
-        let drained = consumer.drain(left, |record| {
-            written = print(map.name(), &record, console);
+        let drained = consumer.drain(left, |payload| {
+            written = record(map.name(), &payload, console);
             if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         written?;
@@ -142,19 +142,10 @@ fn waiter(map: &LinuxMap) -> Result<Waiter, Error> {
     Ok(waiter)
 }
 
-fn print(map: &str, bytes: &[u8], console: &mut Console<'_>) -> io::Result<()> {
-    if console.json() {
-        return console.line(&Line::Record { map, len: bytes.len(), data: hex(bytes) });
-    }
-    let label = format!("{:8} {:5}", one_line(map), bytes.len());
-    console.text(Dump { label: &label, bytes })
-}
-
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Line<'a> {
     Ring(State<'a>),
-    Record { map: &'a str, len: usize, data: String },
     Taken(Taken<'a>),
 }
 

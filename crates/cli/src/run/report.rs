@@ -6,9 +6,9 @@ use ebpf_loader::Program;
 use ebpf_vm::{Drained, RingMap, VmProgram};
 use serde::Serialize;
 
-use crate::bytes::{Dump, hex};
 use crate::console::{ALARM, Console, FAINT, NAME, one_line};
 use crate::progress::Progress;
+use crate::record::record;
 
 /// Prints what happens, as it happens.
 pub(super) struct Report<'c, 'w> {
@@ -67,11 +67,7 @@ impl<'c, 'w> Report<'c, 'w> {
 
     /// A record that came out of the ring `map`.
     pub(super) fn record(&mut self, map: &str, bytes: &[u8]) -> io::Result<()> {
-        if self.console.json() {
-            return self.console.line(&Line::Record { map, len: bytes.len(), data: hex(bytes) });
-        }
-        let label = format!("{:8} {:5}", one_line(map), bytes.len());
-        self.console.text(Dump { label: &label, bytes })
+        record(map, bytes, self.console)
     }
 
     /// All runs of a program went through. The kernel does not count what it executes.
@@ -191,11 +187,6 @@ enum Line<'a> {
         type_name: &'static str,
         insns: usize,
         memory: usize,
-    },
-    Record {
-        map: &'a str,
-        len: usize,
-        data: String,
     },
     Result {
         name: &'a str,

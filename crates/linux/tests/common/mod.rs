@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use ebpf_linux::{Error, Linux, LinuxMap, LinuxProgram};
+use ebpf_linux::{Error, Linux, LinuxMap, LinuxProgram, TestRun};
 use ebpf_loader::{Instruction, MapKind, MapSpec, Platform, ProgramKind, ProgramSpec};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -78,6 +78,39 @@ pub(crate) fn load(
     instructions: &[Instruction],
 ) -> Result<LinuxProgram, Error> {
     load_for(name, kind, "", 0, instructions)
+}
+
+/// `return bpf_ringbuf_output(r1, context, 8, flags)`, after what sets r1: writes the first eight bytes of its context to a ring.
+pub(crate) fn writer(ring: &[Instruction], flags: i32) -> LinuxProgram {
+    // *(u64 *)(r10 - 8) = *(u64 *)r1
+    let mut code = vec![i(0x79, 2, 1, 0, 0), i(0x7b, 10, 2, -8, 0)];
+    code.extend(ring);
+    code.extend([i(0xbf, 2, 10, 0, 0), i(0x07, 2, 0, 0, -8), mov(3, 8), mov(4, flags), call(130), exit()]);
+    load("writer", ProgramKind::SYSCALL, &code).unwrap()
+}
+
+/// Has a [`writer`] write `value`; gives what it returned.
+pub(crate) fn write(writer: &LinuxProgram, value: u64) -> i32 {
+    let run = TestRun { context: &mut value.to_ne_bytes(), ..Default::default() };
+    writer.test_run(run).unwrap().returned.cast_signed()
+}
+
+/// `return bpf_user_ringbuf_drain(ring, callback, 0, 0)`, where the callback says to go on.
+pub(crate) fn drainer(ring: &LinuxMap) -> LinuxProgram {
+    let [low, high] = map_handle(1, ring);
+    let code = [
+        low,
+        high,
+        i(0x18, 2, 4, 0, 5),
+        i(0, 0, 0, 0, 0),
+        mov(3, 0),
+        mov(4, 0),
+        call(209),
+        exit(),
+        mov(0, 0),
+        exit(),
+    ];
+    load("drain", ProgramKind::SYSCALL, &code).unwrap_or_else(|error| panic!("{error}\n{}", error.log()))
 }
 
 /// Counts, in a map, how often a program was run.
