@@ -18,6 +18,7 @@
 //! Maps found in maps while the program runs get positions behind those of the program's own, for as long as it runs.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::OnceCell;
 use core::sync::atomic::Ordering;
@@ -26,6 +27,7 @@ use crate::decode::atomic;
 use crate::error::FaultKind;
 use crate::maps::VmMap;
 use crate::maps::area::{Area, Shape, Word, Words, mask, narrow, replace, shift, widen};
+use crate::maps::hash::Hash;
 use crate::ring::RingReservation;
 use crate::{MAX_CALL_FRAMES, MAX_PROGRAM_MAPS, STACK_FRAME_SIZE};
 
@@ -107,6 +109,8 @@ pub(crate) struct MapSlot {
     shape: Option<Shape>,
     /// Entries of an array whose elements programs look up by a 32-bit index; 0 for other kinds.
     elements: u32,
+    /// The table of a hash map whose keys are words, and the bytes of one.
+    words: Option<(Arc<Hash>, u32)>,
     pub(crate) map: VmMap,
 }
 
@@ -115,7 +119,9 @@ impl MapSlot {
         let slot = u32::try_from(slot).unwrap_or(SLOT_MASK);
         let region = Region::Map { slot, id: map.id() }.number();
         let (readable, writable) = (map.programs_read(), map.programs_write());
-        Self { region, readable, writable, shape: map.area().map(Area::shape), elements: map.elements(), map }
+        let shape = map.area().map(Area::shape);
+        let words = map.words().map(|table| (table, map.key_size()));
+        Self { region, readable, writable, shape, elements: map.elements(), words, map }
     }
 
     /// The address of a value.
@@ -513,18 +519,21 @@ impl<'m, 'run> Memory<'m, 'run> {
         Some((slot, slot.map.area()?))
     }
 
-    /// `bpf_map_lookup_elem` where it is an array's, and the key lies where it mostly does; `None` leaves it to the helper.
+    /// `bpf_map_lookup_elem` where it is an array's, or a hash map's with keys of a word, and the key lies where it mostly does; `None` leaves it to the helper.
     #[inline(always)]
     pub(crate) fn lookup_element(&self, handle: u64, key: u64) -> Option<u64> {
         let slot = self.maps.get(index(high(handle) & SLOT_MASK))?;
-        if slot.elements == 0 || handle != Region::Handle(high(handle) & SLOT_MASK).address(0) {
+        if handle != Region::Handle(high(handle) & SLOT_MASK).address(0) {
             return None;
         }
-        let element = low(self.load::<4>(key)?);
-        if element >= slot.elements {
-            return Some(0);
-        }
-        slot.shape.as_ref()?.offset(element).map(|offset| slot.address(offset))
+        let shape = slot.shape.as_ref()?;
+        let element = match &slot.words {
+            None if slot.elements == 0 => return None,
+            None => Some(low(self.load::<4>(key)?)).filter(|element| *element < slot.elements),
+            Some((table, 4)) => table.lookup_word(index(low(self.load::<4>(key)?))),
+            Some((table, _)) => table.lookup_word(usize::try_from(self.load::<8>(key)?).ok()?),
+        };
+        element.map_or(Some(0), |element| shape.offset(element).map(|offset| slot.address(offset)))
     }
 
     fn reservation(&self, region: u32) -> Option<&RingReservation<'run>> {

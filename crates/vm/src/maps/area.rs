@@ -144,7 +144,7 @@ enum Chunks {
     Growing(Box<[Once<Words>; CHUNKS]>),
 }
 
-const FIRST_CHUNK_BITS: u32 = 4;
+const FIRST_CHUNK_BITS: u32 = Area::FIRST_CHUNK_BITS;
 const CHUNKS: usize = 29;
 
 impl Area {
@@ -177,14 +177,8 @@ impl Area {
         self.shape.stride
     }
 
-    /// Slots that the chunk which begins at `slot` would have; 0 when no chunk begins there.
-    pub(crate) fn chunk_slots(slot: u32) -> u32 {
-        match slot {
-            0 => 1 << FIRST_CHUNK_BITS,
-            slot if slot.is_power_of_two() && slot >= 1 << FIRST_CHUNK_BITS => slot,
-            _ => 0,
-        }
-    }
+    /// The first chunk of a growing area has `1 << FIRST_CHUNK_BITS` values.
+    pub(crate) const FIRST_CHUNK_BITS: u32 = 4;
 
     /// Adds the chunk that begins at `slot`, `slots` long. Whoever owns the slots calls this under its lock.
     pub(crate) fn grow(&self, slot: u32, slots: u32) -> Option<()> {
@@ -413,7 +407,7 @@ mod tests {
         let mut slot = 0u32;
         let mut chunk = 0;
         while slot < 1 << 20 {
-            let slots = Area::chunk_slots(slot);
+            let slots = slot.max(1 << FIRST_CHUNK_BITS);
             assert_eq!(chunk_of(slot), (chunk, slot));
             assert_eq!(chunk_of(slot + slots - 1), (chunk, slot));
             slot += slots;
