@@ -107,11 +107,23 @@ pub(crate) struct MapSlot {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     shape: Option<Shape>,
-    /// Entries of an array whose elements programs look up by a 32-bit index; 0 for other kinds.
-    elements: u32,
-    /// The table of a hash map whose keys are words, and the bytes of one.
-    words: Option<(Arc<Hash>, u32)>,
+    /// The values, where all of them are at hand and have no padding.
+    flat: Option<Arc<Words>>,
+    finder: Finder,
     pub(crate) map: VmMap,
+}
+
+/// How programs look keys up.
+#[derive(Debug)]
+enum Finder {
+    /// In an array of so many elements, by a 32-bit index.
+    Element(u32),
+    /// In a hash map with keys of 4 bytes.
+    Word4(Arc<Hash>),
+    /// The same with 8 bytes.
+    Word8(Arc<Hash>),
+    /// By the helper.
+    Helper,
 }
 
 impl MapSlot {
@@ -119,9 +131,14 @@ impl MapSlot {
         let slot = u32::try_from(slot).unwrap_or(SLOT_MASK);
         let region = Region::Map { slot, id: map.id() }.number();
         let (readable, writable) = (map.programs_read(), map.programs_write());
-        let shape = map.area().map(Area::shape);
-        let words = map.words().map(|table| (table, map.key_size()));
-        Self { region, readable, writable, shape, elements: map.elements(), words, map }
+        let (shape, flat) = (map.area().map(Area::shape), map.area().and_then(Area::flat));
+        let finder = match (map.words(), map.elements()) {
+            (Some(table), _) if map.key_size() == 4 => Finder::Word4(table),
+            (Some(table), _) => Finder::Word8(table),
+            (None, 0) => Finder::Helper,
+            (None, elements) => Finder::Element(elements),
+        };
+        Self { region, readable, writable, shape, flat, finder, map }
     }
 
     /// The address of a value.
@@ -133,6 +150,14 @@ impl MapSlot {
     /// Where `N` bytes at `offset` are, when they are wholly inside one value.
     #[inline(always)]
     fn place<const N: usize>(&self, offset: u32) -> Option<(&Words, usize)> {
+        if let (Some(words), Some(_)) = (&self.flat, shift::<N>(index(offset))) {
+            return Some((words, index(offset)));
+        }
+        self.place_in_value::<N>(offset)
+    }
+
+    #[inline(always)]
+    fn place_in_value<const N: usize>(&self, offset: u32) -> Option<(&Words, usize)> {
         let shape = self.shape.as_ref()?;
         if !shape.holds(offset, N) {
             return None;
@@ -526,14 +551,19 @@ impl<'m, 'run> Memory<'m, 'run> {
         if handle != Region::Handle(high(handle) & SLOT_MASK).address(0) {
             return None;
         }
-        let shape = slot.shape.as_ref()?;
-        let element = match &slot.words {
-            None if slot.elements == 0 => return None,
-            None => Some(low(self.load::<4>(key)?)).filter(|element| *element < slot.elements),
-            Some((table, 4)) => table.lookup_word(index(low(self.load::<4>(key)?))),
-            Some((table, _)) => table.lookup_word(usize::try_from(self.load::<8>(key)?).ok()?),
+        let element = match &slot.finder {
+            Finder::Element(elements) => Some(low(self.load::<4>(key)?)).filter(|element| element < elements),
+            Finder::Word4(table) => {
+                table.lookup_word(index(low(widen(*self.plain(key, 4)?.first_chunk::<4>()?))))
+            }
+            Finder::Word8(table) => {
+                table.lookup_word(usize::try_from(widen(*self.plain(key, 8)?.first_chunk::<8>()?)).ok()?)
+            }
+            Finder::Helper => return None,
         };
-        element.map_or(Some(0), |element| shape.offset(element).map(|offset| slot.address(offset)))
+        element.map_or(Some(0), |element| {
+            slot.shape.as_ref()?.offset(element).map(|offset| slot.address(offset))
+        })
     }
 
     fn reservation(&self, region: u32) -> Option<&RingReservation<'run>> {

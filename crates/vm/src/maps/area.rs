@@ -7,6 +7,7 @@
 //! straddle two words go byte by byte.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -138,7 +139,7 @@ impl Shape {
 #[derive(Debug)]
 enum Chunks {
     /// All values, from the beginning.
-    Whole(Words),
+    Whole(Arc<Words>),
     /// Values added as they are needed. Chunk 0 has `1 << FIRST_CHUNK_BITS` slots, each later chunk as many as all before
     /// it together; what is there never moves.
     Growing(Box<[Once<Words>; CHUNKS]>),
@@ -152,7 +153,7 @@ impl Area {
     pub(crate) fn whole(value_size: u32, entries: u32) -> Option<Self> {
         let stride = stride(value_size)?;
         let words = index(stride >> 3).checked_mul(index(entries))?;
-        Self::new(value_size, Chunks::Whole(Words::zeroed(words)?))
+        Self::new(value_size, Chunks::Whole(Arc::new(Words::zeroed(words)?)))
     }
 
     /// Bytes that [`growing`](Self::growing) takes at once.
@@ -192,6 +193,14 @@ impl Area {
     /// The program's offset of a value; `None` when it does not fit 32 bits.
     pub(crate) fn offset(&self, slot: u32) -> Option<u32> {
         self.shape.offset(slot)
+    }
+
+    /// All its values, if they are whole words: what is within one word is within one value then.
+    pub(crate) fn flat(&self) -> Option<Arc<Words>> {
+        match &self.chunks {
+            Chunks::Whole(words) if self.shape.value_size == self.shape.stride => Some(Arc::clone(words)),
+            _ => None,
+        }
     }
 
     /// How its values stand.

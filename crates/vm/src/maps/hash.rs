@@ -118,9 +118,18 @@ impl Hash {
     }
 
     /// The slot of a key of 4 or 8 bytes, in a map that [`has_words`](Self::has_words).
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn lookup_word(&self, key: usize) -> Option<u32> {
-        self.find(&OneWord(key))
+        let hash = self.index.hash(&OneWord(key));
+        match self.index.glance(key, hash) {
+            Ok(found) => found,
+            Err(Changed) => self.find_word(key, hash),
+        }
+    }
+
+    #[inline(never)]
+    fn find_word(&self, key: usize, hash: usize) -> Option<u32> {
+        self.index.look(&OneWord(key), hash).unwrap_or_else(|Changed| self.find_again(&OneWord(key), hash))
     }
 
     #[inline(always)]

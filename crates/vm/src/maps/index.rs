@@ -69,6 +69,9 @@ pub(super) struct Found {
     bucket: usize,
 }
 
+/// Slots of a chain that [`Index::glance`] goes through: more are rare.
+const GLANCE: u32 = 2;
+
 /// What a key is to the index.
 pub(super) trait Key {
     /// Its words, the last one filled up.
@@ -109,31 +112,40 @@ pub(super) fn word(piece: &[u8]) -> usize {
 struct Hasher {
     seed: u64,
     factor: u64,
+    spread: u64,
 }
+
+/// Keys that differ in so many low bits only never share a bucket, while there are as many buckets: numbers are often dense.
+const DENSE_BITS: u32 = 8;
 
 impl Hasher {
     fn new(seed: u64) -> Self {
-        // The steps of SplitMix64: two numbers that have little to do with each other, nor with the seeds next to this one.
+        // The steps of SplitMix64: numbers that have little to do with each other, nor with those of the seeds next to this one.
         let number = |step: u64| {
             let mixed = seed.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
             mixed ^ mixed >> 31
         };
-        Self { seed: number(1), factor: number(2) | 1 }
+        Self { seed: number(1), factor: number(2) | 1, spread: number(3) | 1 }
     }
 
-    /// For each word a multiplication whose halves are folded together.
+    /// For each word a multiplication whose halves are folded together; for the last one without its low bits, which are spread over
+    /// the buckets.
     #[inline(always)]
     fn hash(&self, mut words: impl Iterator<Item = usize>) -> usize {
-        let mix = |state: u64, word: usize| {
-            let product = u128::from(state ^ word as u64).wrapping_mul(u128::from(self.factor));
+        let mix = |state: u64, word: u64| {
+            let product = u128::from(state ^ word).wrapping_mul(u128::from(self.factor));
             low64(product) ^ low64(product >> 64)
         };
-        let mut hash = mix(self.seed, words.next().unwrap_or(0));
+        let mut state = self.seed;
+        let mut last = words.next().unwrap_or(0) as u64;
         for word in words {
-            hash = mix(hash.wrapping_add(self.seed), word);
+            state = mix(state, last).wrapping_add(self.seed);
+            last = word as u64;
         }
+        let dense = (last ^ last >> (DENSE_BITS / 2)).wrapping_mul(self.spread);
+        let hash = mix(state, last >> DENSE_BITS).wrapping_add(dense);
         // There are no more than 2^32 buckets.
         index(low(hash))
     }
@@ -205,6 +217,29 @@ impl Index {
             if !is_unchanged() {
                 return Err(Changed);
             }
+        }
+        fence(FENCE_COMPARED);
+        let is_all = !COUNT_BUCKETS_AGAIN.is_taken() || self.mask.load(RECHECK) == mask;
+        if slot == NONE && is_unchanged() && is_all { Ok(None) } else { Err(Changed) }
+    }
+
+    /// [`look`](Self::look) for a key of one word that is among the first in its chain, or in none, and in the first chunk. Otherwise it has not been
+    /// looked for to the end.
+    #[inline(always)]
+    pub(super) fn glance(&self, key: usize, hash: usize) -> Result<Option<u32>, Changed> {
+        let mask = self.mask.load(BUCKETS);
+        let first = self.first.get().ok_or(Changed)?;
+        let bucket = first.buckets.get(hash & mask).ok_or(Changed)?;
+        let changes = bucket.changes.load(BEGIN);
+        let is_unchanged = || !LOOK_AGAIN.is_taken() || bucket.changes.load(RECHECK) == changes;
+        let mut slot = bucket.first.load(LINK);
+        for _ in 0..GLANCE {
+            let Some(known) = first.keys.get(index(slot)) else { break };
+            if known.load(KEY) == key {
+                fence(FENCE_COMPARED);
+                return if is_unchanged() { Ok(Some(slot)) } else { Err(Changed) };
+            }
+            slot = first.links.get(index(slot)).ok_or(Changed)?.load(LINK);
         }
         fence(FENCE_COMPARED);
         let is_all = !COUNT_BUCKETS_AGAIN.is_taken() || self.mask.load(RECHECK) == mask;
