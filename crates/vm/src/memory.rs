@@ -109,21 +109,11 @@ pub(crate) struct MapSlot {
     shape: Option<Shape>,
     /// The values, where all of them are at hand and have no padding.
     flat: Option<Arc<Words>>,
-    finder: Finder,
+    /// Entries of an array whose elements programs look up by a 32-bit index; 0 for other kinds.
+    elements: u32,
+    /// The table of a hash map whose keys are words.
+    words: Option<Arc<Hash>>,
     pub(crate) map: VmMap,
-}
-
-/// How programs look keys up.
-#[derive(Debug)]
-enum Finder {
-    /// In an array of so many elements, by a 32-bit index.
-    Element(u32),
-    /// In a hash map with keys of 4 bytes.
-    Word4(Arc<Hash>),
-    /// The same with 8 bytes.
-    Word8(Arc<Hash>),
-    /// By the helper.
-    Helper,
 }
 
 impl MapSlot {
@@ -132,13 +122,8 @@ impl MapSlot {
         let region = Region::Map { slot, id: map.id() }.number();
         let (readable, writable) = (map.programs_read(), map.programs_write());
         let (shape, flat) = (map.area().map(Area::shape), map.area().and_then(Area::flat));
-        let finder = match (map.words(), map.elements()) {
-            (Some(table), _) if map.key_size() == 4 => Finder::Word4(table),
-            (Some(table), _) => Finder::Word8(table),
-            (None, 0) => Finder::Helper,
-            (None, elements) => Finder::Element(elements),
-        };
-        Self { region, readable, writable, shape, flat, finder, map }
+        let (elements, words) = (map.elements(), map.words());
+        Self { region, readable, writable, shape, flat, elements, words, map }
     }
 
     /// The address of a value.
@@ -551,19 +536,25 @@ impl<'m, 'run> Memory<'m, 'run> {
         if handle != Region::Handle(high(handle) & SLOT_MASK).address(0) {
             return None;
         }
-        let element = match &slot.finder {
-            Finder::Element(elements) => Some(low(self.load::<4>(key)?)).filter(|element| element < elements),
-            Finder::Word4(table) => {
-                table.lookup_word(index(low(widen(*self.plain(key, 4)?.first_chunk::<4>()?))))
-            }
-            Finder::Word8(table) => {
-                table.lookup_word(usize::try_from(widen(*self.plain(key, 8)?.first_chunk::<8>()?)).ok()?)
-            }
-            Finder::Helper => return None,
+        let element = if slot.elements != 0 {
+            Some(low(self.load::<4>(key)?)).filter(|element| *element < slot.elements)
+        } else {
+            let table = slot.words.as_ref()?;
+            table.lookup_word(self.word(key, table.key_size())?)
         };
         element.map_or(Some(0), |element| {
             slot.shape.as_ref()?.offset(element).map(|offset| slot.address(offset))
         })
+    }
+
+    /// A key of 4 or 8 bytes on the stack.
+    #[inline(always)]
+    fn word(&self, address: u64, size: usize) -> Option<usize> {
+        let bytes = self.plain(address, size)?;
+        match bytes.first_chunk() {
+            Some(bytes) => usize::try_from(widen::<8>(*bytes)).ok(),
+            None => Some(index(low(widen::<4>(*bytes.first_chunk()?)))),
+        }
     }
 
     fn reservation(&self, region: u32) -> Option<&RingReservation<'run>> {

@@ -97,6 +97,12 @@ impl Hash {
         matches!(self.key_size, 4 | 8) && self.key_size <= size_of::<usize>() && self.notes.is_none()
     }
 
+    /// Bytes of a key.
+    #[inline(always)]
+    pub(crate) fn key_size(&self) -> usize {
+        self.key_size
+    }
+
     /// Entries.
     pub(crate) fn len(&self) -> u32 {
         self.table.lock().len
