@@ -370,6 +370,7 @@ impl Shared {
 impl Memory for RingMemory {
     type Position = AtomicUsize;
     type Length = Word;
+    type Area<'m> = &'m Self;
 
     #[inline(always)]
     fn geometry(&self) -> Geometry {
@@ -399,6 +400,11 @@ impl Memory for RingMemory {
     #[inline(always)]
     fn private(&self) -> &Private<AtomicUsize> {
         &self.shared.private
+    }
+
+    #[inline(always)]
+    fn area(&self) -> &Self {
+        self
     }
 
     #[inline(always)]
