@@ -54,6 +54,7 @@ impl Cursor {
     }
 
     /// Reads one header, whatever it says, moves over its record, releases nothing.
+    #[inline(always)]
     pub(crate) fn step(&mut self, memory: &impl Memory) -> Result<Step, Stopped> {
         if self.position == self.producer {
             self.await_record(memory)?;
@@ -85,6 +86,7 @@ impl Cursor {
     }
 
     /// Reads `producer_pos`; is there anything behind `position`?
+    #[inline]
     pub(crate) fn refresh(&mut self, memory: &impl Memory) -> Result<bool, Stopped> {
         let producer = memory.producer_position().load(sites::CONSUMER_PRODUCER);
         let available = producer.wrapping_sub(self.position);
@@ -127,7 +129,8 @@ impl Cursor {
     }
 
     /// Sees to it that something is behind `position`, or that producers know that we stand there.
-    fn await_record(&mut self, memory: &impl Memory) -> Result<(), Stopped> {
+    #[inline]
+    pub(crate) fn await_record(&mut self, memory: &impl Memory) -> Result<(), Stopped> {
         if self.refresh(memory)? || (self.settle(memory) && self.refresh(memory)?) {
             Ok(())
         } else {

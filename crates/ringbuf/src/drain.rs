@@ -60,6 +60,11 @@ impl<'c, M: Memory, F: FnMut(Payload<'c, M>) -> ControlFlow<()>> Batch<'c, M, F>
             if self.drained.records >= self.limit {
                 return self.cursor.at_limit(self.memory);
             }
+            if self.cursor.position == self.cursor.producer
+                && let Err(stopped) = self.cursor.await_record(self.memory)
+            {
+                return stopped;
+            }
             let followed = match pattern.take() {
                 Some([word, same]) if word == same => self.follow([word]),
                 Some(words) => self.follow(words),
@@ -75,18 +80,27 @@ impl<'c, M: Memory, F: FnMut(Payload<'c, M>) -> ControlFlow<()>> Batch<'c, M, F>
                 Walked::Enough => continue,
                 Walked::Special => {}
             }
-            match self.cursor.step(self.memory) {
-                Ok(Step::Discarded) => self.drained.discarded = self.drained.discarded.wrapping_add(1),
-                Ok(Step::Record(extent)) => {
-                    self.drained.count(1, extent.length());
-                    let position = extent.position();
-                    if self.give(extent, position).is_break() {
-                        return Stopped::Asked;
-                    }
-                }
-                Err(stopped) => return stopped,
+            if let Some(stopped) = self.step() {
+                return stopped;
             }
         }
+    }
+
+    /// Reads one record of whatever kind; `None` once it is read.
+    #[inline(always)]
+    fn step(&mut self) -> Option<Stopped> {
+        match self.cursor.step(self.memory) {
+            Ok(Step::Discarded) => self.drained.discarded = self.drained.discarded.wrapping_add(1),
+            Ok(Step::Record(extent)) => {
+                self.drained.count(1, extent.length());
+                let position = extent.position();
+                if self.give(extent, position).is_break() {
+                    return Some(Stopped::Asked);
+                }
+            }
+            Err(stopped) => return Some(stopped),
+        }
+        None
     }
 
     /// Reads record after record until one is special, no more are there, or the lengths repeat.
