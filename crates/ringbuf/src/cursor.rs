@@ -118,6 +118,14 @@ impl Cursor {
         }
     }
 
+    /// In a batch: gives back what is read, if that is as much as was said.
+    #[inline(always)]
+    pub(crate) fn release_if_due(&mut self, memory: &impl Memory) {
+        if self.position.wrapping_sub(self.released) >= self.release_bytes {
+            self.release(memory);
+        }
+    }
+
     /// The limit is reached: is there more, so that the caller must not wait, or is the ring empty at the same time?
     pub(crate) fn at_limit(&mut self, memory: &impl Memory) -> Stopped {
         self.settle(memory);

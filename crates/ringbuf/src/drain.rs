@@ -30,7 +30,7 @@ impl<M: Memory> Consumer<M> {
     ///
     /// `consumer_pos` is stored every so many bytes (see [`with_release`](Self::with_release)) and at the end, so a payload is good
     /// during the call of `each` only. A record for which `each` breaks is consumed too. Discarded records count towards nothing but
-    /// [`Drained::discarded`].
+    /// [`Drained::discarded`]. If `each` panics, some of the records that it was given before are given again by the next drain.
     #[inline]
     pub fn drain(&mut self, limit: usize, each: impl FnMut(Payload<'_, M>) -> ControlFlow<()>) -> Drained {
         let Self { memory, cursor } = self;
@@ -100,6 +100,7 @@ impl<'c, M: Memory, F: FnMut(Payload<'c, M>) -> ControlFlow<()>> Batch<'c, M, F>
             }
             Err(stopped) => return Some(stopped),
         }
+        self.cursor.release_if_due(self.memory);
         None
     }
 
@@ -147,11 +148,9 @@ impl<'c, M: Memory, F: FnMut(Payload<'c, M>) -> ControlFlow<()>> Batch<'c, M, F>
             };
             self.drained.records = self.drained.records.wrapping_add(records);
             self.cursor.position = end.wrapping_sub(left);
+            self.cursor.release_if_due(self.memory);
             if let Some(ended) = ended {
                 return ended;
-            }
-            if self.cursor.position.wrapping_sub(self.cursor.released) >= self.cursor.release_bytes {
-                self.cursor.release(self.memory);
             }
             if self.drained.records >= self.limit || pattern.learn() {
                 return Walked::Enough;
