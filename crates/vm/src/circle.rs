@@ -25,6 +25,12 @@ impl Circle {
         self.words.word(position & self.mask).unwrap_or(&self.spare)
     }
 
+    /// So many words from `position` on, if that is where a word begins and they do not run over the end.
+    #[inline(always)]
+    pub(crate) fn run(&self, position: usize, words: usize) -> Option<&[Word]> {
+        self.words.run(position & self.mask, words)
+    }
+
     /// Bytes from `position` on, over the end of the data and on from its start if need be.
     pub(crate) fn copy_out(&self, position: usize, out: &mut [u8]) {
         let place = position & self.mask;

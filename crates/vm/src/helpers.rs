@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::maps::VmMap;
 use crate::memory::{MapSlot, Memory, Region, Scratch, index, low};
 use crate::numbers::HelperNumbers;
-use crate::ring::RingReservation;
+use crate::ring::{RingMap, RingReservation};
 use crate::trace;
 
 macro_rules! helpers {
@@ -282,7 +282,7 @@ impl Call<'_> {
 
     fn ringbuf_output(&self, memory: &Memory<'_, '_>, host: &dyn Host, flags: u64) -> Result<u64, FaultKind> {
         let [_, data, size, ..] = *self.arguments;
-        let slot = self.map(memory, is_ring)?;
+        let (slot, ring) = self.ring(memory)?;
         let Ok(length) = usize::try_from(size) else {
             return Err(FaultKind::OutOfBounds { address: data, size: u32::MAX, write: false });
         };
@@ -297,7 +297,7 @@ impl Call<'_> {
         if flags & !WAKEUP_FLAGS != 0 {
             return Ok(errno(EINVAL));
         }
-        let Some(woken) = RingReservation::output(&slot.map, payload, flags) else {
+        let Some(woken) = RingReservation::output(&slot.map, ring, payload, flags, &memory.books) else {
             return Ok(errno(EAGAIN));
         };
         if let Some(map) = woken {
@@ -307,15 +307,11 @@ impl Call<'_> {
     }
 
     fn ringbuf_reserve(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let slot = self.map(memory, is_ring)?;
+        let (slot, ring) = self.ring(memory)?;
         if self.arguments[2] != 0 {
             return Ok(0);
         }
-        if !memory.can_keep() {
-            return Err(FaultKind::TooManyReservations);
-        }
-        let reservation = RingReservation::new(&slot.map, self.arguments[1]);
-        Ok(reservation.and_then(|reservation| memory.keep(reservation)).unwrap_or(0))
+        memory.reserve(&slot.map, ring, self.arguments[1]).ok_or(FaultKind::TooManyReservations)
     }
 
     fn ringbuf_commit(
@@ -324,22 +320,17 @@ impl Call<'_> {
         host: &dyn Host,
         value: u64,
     ) -> Result<u64, FaultKind> {
-        let reservation = memory.release(value).ok_or(FaultKind::NotAReservation { value })?;
-        let flags = self.arguments[1];
-        let woken = if matches!(self.helper, RINGBUF_SUBMIT | RINGBUF_SUBMIT_DYNPTR) {
-            reservation.submit(flags)
-        } else {
-            reservation.discard(flags)
-        };
-        if let Some(map) = woken {
+        let submits = matches!(self.helper, RINGBUF_SUBMIT | RINGBUF_SUBMIT_DYNPTR);
+        let committed = memory.commit(value, self.arguments[1], submits);
+        if let Some(map) = committed.ok_or(FaultKind::NotAReservation { value })? {
             host.wake(map);
         }
         Ok(0)
     }
 
     fn ringbuf_query(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let slot = self.map(memory, is_ring)?;
-        Ok(slot.map.ring().map_or(0, |ring| ring.query(self.arguments[1])))
+        let (_, ring) = self.ring(memory)?;
+        Ok(ring.query(self.arguments[1]))
     }
 
     /// `bpf_map_lookup_percpu_elem`: the value of the CPU in register 3.
@@ -442,7 +433,7 @@ impl Call<'_> {
     #[inline(never)]
     fn ringbuf_reserve_dynptr(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
         let [_, size, flags, out, _] = *self.arguments;
-        let slot = self.map(memory, is_ring)?;
+        let (slot, ring) = self.ring(memory)?;
         let size = low(size);
         Dynptr::NULL.write(out, memory)?;
         if flags != 0 {
@@ -451,13 +442,10 @@ impl Call<'_> {
         if size > dynptr::MAX_SIZE {
             return Ok(errno(E2BIG));
         }
-        if !memory.can_keep() {
-            return Err(FaultKind::TooManyReservations);
-        }
-        let reservation = RingReservation::new(&slot.map, u64::from(size));
-        let Some(data) = reservation.and_then(|reservation| memory.keep(reservation)) else {
+        let data = memory.reserve(&slot.map, ring, u64::from(size)).ok_or(FaultKind::TooManyReservations)?;
+        if data == 0 {
             return Ok(errno(EINVAL));
-        };
+        }
         Dynptr::new(data, size, Kind::Ring).write(out, memory)?;
         Ok(0)
     }
@@ -554,6 +542,14 @@ impl Call<'_> {
         }
     }
 
+    /// The same, where it is to be a ring buffer.
+    fn ring<'run>(&self, memory: &Memory<'_, 'run>) -> Result<(&'run MapSlot, &'run RingMap), FaultKind> {
+        let (helper, value) = (self.helper, self.arguments[0]);
+        let slot = memory.handle(value).ok_or(FaultKind::NotAMap { helper, value })?;
+        let ring = slot.map.ring().ok_or(FaultKind::WrongMapKind { helper, kind: slot.map.kind() })?;
+        Ok((slot, ring))
+    }
+
     fn writable<'run>(&self, slot: &'run MapSlot) -> Result<&'run MapSlot, FaultKind> {
         let denied = FaultKind::Permission { address: self.arguments[0], write: true };
         if slot.writable { Ok(slot) } else { Err(denied) }
@@ -579,8 +575,4 @@ fn answer(result: Result<(), MapError>) -> u64 {
         Ok(()) => 0,
         Err(error) => errno(error.errno()),
     }
-}
-
-fn is_ring(map: &VmMap) -> bool {
-    map.ring().is_some()
 }

@@ -1,7 +1,7 @@
 //! Running decoded instructions, as RFC 9669 defines them.
 
 use crate::arithmetic::*;
-use crate::decode::Register::{self, R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
+use crate::decode::Register::{self, R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use crate::decode::{Code, Op};
 use crate::error::{Fault, FaultKind};
 use crate::helpers;
@@ -9,6 +9,7 @@ use crate::host::{HelperCall, Host};
 use crate::memory::{CONTEXT, Memory, Region, high, index, low};
 use crate::numbers::HelperNumbers;
 use crate::program::VmProgram;
+use crate::quick;
 
 /// What is the same in all runs of a program.
 pub(crate) struct Machine<'p> {
@@ -88,8 +89,9 @@ impl CallFrame {
 /// Most iterations of `bpf_loop` (`BPF_MAX_LOOPS`).
 const MAX_LOOPS: u32 = 8 << 20;
 
-/// Registers 0 to 10.
-struct Registers([u64; Register::ALL.len()]);
+/// Registers 0 to 10, and behind them the number of frames above the first one: as a variable, all that follows from it would be worked out
+/// again at every jump, by compilers that take this for cheap.
+struct Registers([u64; Register::ALL.len() + 1]);
 
 impl Registers {
     // Neither default is ever used: there is a place for each register, and the compiler knows.
@@ -104,6 +106,21 @@ impl Registers {
         if let Some(place) = self.0.get_mut(register as usize) {
             *place = value;
         }
+    }
+
+    #[inline(always)]
+    fn depth(&self) -> usize {
+        const { assert!(size_of::<usize>() <= size_of::<u64>()) };
+        let [.., depth] = self.0;
+        crate::vm::saturate(depth)
+    }
+
+    /// So many frames up or down.
+    #[inline(always)]
+    fn enter(&mut self, frames: i64) {
+        let [.., frame_pointer, depth] = &mut self.0;
+        *depth = depth.wrapping_add_signed(frames);
+        *frame_pointer = frame_pointer.wrapping_add_signed(frames << 32);
     }
 
     /// Registers 1 to 5, where they are: a copy would wait for their stores.
@@ -137,8 +154,7 @@ impl Machine<'_> {
         state: &mut State,
     ) -> Option<u64> {
         let [r1, r2, r3, r4, r5] = entry.arguments;
-        let mut r = Registers([0, r1, r2, r3, r4, r5, 0, 0, 0, 0, Memory::frame_pointer(entry.base)]);
-        let mut depth = 0usize;
+        let mut r = Registers([0, r1, r2, r3, r4, r5, 0, 0, 0, 0, Memory::frame_pointer(entry.base), 0]);
         // What is left of the budget if all that is ahead in `rest` were run; so it may be below 0, until control leaves some of that behind.
         let mut rest = self.ops.get(entry.function..).unwrap_or_default().iter();
         let mut ahead = state.left.wrapping_sub(count(&rest));
@@ -204,6 +220,40 @@ impl Machine<'_> {
                             fault!(memory.fault(address, $size, true));
                         }
                     }};
+                }
+
+                // The next instruction of a group, which is there.
+                macro_rules! next {
+                    ($next:ident => $work:expr) => {
+                        if let Some($next) = rest.next() {
+                            $work;
+                        }
+                    };
+                }
+                macro_rules! lookup {
+                    () => {
+                        match memory.lookup_element(r.get(R1), r.get(R2)) {
+                            Some(address) => r.set(R0, address),
+                            None => match helpers::map_lookup(r.get(R1), r.get(R2), memory, self.host) {
+                                Ok(address) => r.set(R0, address),
+                                Err(kind) => fault!(kind),
+                            },
+                        }
+                    };
+                }
+                macro_rules! helper {
+                    () => {
+                        match helpers::call(low(op.imm), r.arguments(), memory, self.host, self.numbers) {
+                            Ok(answer) => r.set(R0, answer),
+                            Err(kind) => fault!(kind),
+                        }
+                    };
+                    ($quick:expr) => {
+                        match $quick {
+                            Some(answer) => r.set(R0, self.numbers.answer(low(op.imm), answer)),
+                            None => helper!(),
+                        }
+                    };
                 }
 
                 match op.code {
@@ -352,19 +402,15 @@ impl Machine<'_> {
                         }
                     }
 
-                    Code::Lookup => match memory.lookup_element(r.get(R1), r.get(R2)) {
-                        Some(address) => r.set(R0, address),
-                        None => match helpers::map_lookup(r.get(R1), r.get(R2), memory, self.host) {
-                            Ok(address) => r.set(R0, address),
-                            Err(kind) => fault!(kind),
-                        },
-                    },
-                    Code::Helper => {
-                        match helpers::call(low(op.imm), r.arguments(), memory, self.host, self.numbers) {
-                            Ok(answer) => r.set(R0, answer),
-                            Err(kind) => fault!(kind),
-                        }
-                    }
+                    Code::Lookup => lookup!(),
+                    Code::Helper => helper!(),
+                    Code::MapPush => helper!(quick::push(r.arguments(), memory)),
+                    Code::MapPop => helper!(quick::take(r.arguments(), memory, true)),
+                    Code::MapPeek => helper!(quick::take(r.arguments(), memory, false)),
+                    Code::RingOutput => helper!(quick::output(r.arguments(), memory, self.host)),
+                    Code::RingReserve => helper!(quick::reserve(r.arguments(), memory)),
+                    Code::RingSubmit => helper!(quick::commit(r.arguments(), memory, self.host, true)),
+                    Code::RingDiscard => helper!(quick::commit(r.arguments(), memory, self.host, false)),
                     Code::HostHelper => {
                         let mut call = HelperCall::new(r.arguments(), memory);
                         match self.host.call(low(op.imm), &mut call) {
@@ -374,11 +420,11 @@ impl Machine<'_> {
                     }
                     Code::Callback => {
                         state.left = ahead.wrapping_add(count(&rest));
-                        let above = frames.get_mut(depth..).unwrap_or_default();
+                        let above = frames.get_mut(r.depth()..).unwrap_or_default();
                         let call = Callback {
                             machine: self,
                             at: self.index_before(&rest),
-                            base: entry.base.wrapping_add(depth),
+                            base: entry.base.wrapping_add(r.depth()),
                             frames: above,
                             state,
                         };
@@ -393,13 +439,13 @@ impl Machine<'_> {
                             if state.left < 0 {
                                 fault!(FaultKind::BudgetExhausted { budget: state.budget });
                             }
-                            let below = entry.base.wrapping_add(depth);
+                            let below = entry.base.wrapping_add(r.depth());
                             if below == 0 {
                                 state.stop = Some(Stop::TailCall(program));
                                 return None;
                             }
                             // In the place of this function, which then returns what the program returns.
-                            let left = frames.len().wrapping_sub(depth).wrapping_add(1);
+                            let left = frames.len().wrapping_sub(r.depth()).wrapping_add(1);
                             r.set(R0, program.run_inside(memory.context(), left, state)?);
                             rest = RETURN.iter();
                             // That return is nobody's instruction.
@@ -407,16 +453,13 @@ impl Machine<'_> {
                         }
                     },
                     Code::Call => {
-                        let Some(frame) = frames.get_mut(depth) else {
+                        let Some(frame) = frames.get_mut(r.depth()) else {
                             fault!(FaultKind::CallDepth);
                         };
-                        *frame = CallFrame {
-                            return_to: self.ops.len().wrapping_sub(rest.len()),
-                            saved: r.saved(),
-                            ..CallFrame::EMPTY
-                        };
-                        depth = depth.wrapping_add(1);
-                        r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
+                        frame.return_to = self.ops.len().wrapping_sub(rest.len());
+                        frame.saved = r.saved();
+                        frame.repeats = 0;
+                        r.enter(1);
                         break 'block index(op.target);
                     }
                     Code::Loop => {
@@ -425,7 +468,7 @@ impl Machine<'_> {
                             Err(kind) => fault!(kind),
                             Ok(Some(answer)) => r.set(R0, answer),
                             Ok(None) => {
-                                let Some(frame) = frames.get_mut(depth) else {
+                                let Some(frame) = frames.get_mut(r.depth()) else {
                                     fault!(FaultKind::CallDepth);
                                 };
                                 let (callback, argument) = (low(callback), r.get(R3));
@@ -437,8 +480,7 @@ impl Machine<'_> {
                                     callback,
                                     argument,
                                 };
-                                depth = depth.wrapping_add(1);
-                                r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
+                                r.enter(1);
                                 r.set(R1, 0);
                                 r.set(R2, argument);
                                 break 'block index(callback);
@@ -446,7 +488,7 @@ impl Machine<'_> {
                         }
                     }
                     Code::Exit => {
-                        let Some(caller) = depth.checked_sub(1) else {
+                        let Some(caller) = r.depth().checked_sub(1) else {
                             let reservations = memory.live_reservations();
                             if reservations != 0 && entry.base == 0 {
                                 fault!(FaultKind::ReservationLeak { reservations });
@@ -466,11 +508,113 @@ impl Machine<'_> {
                             r.set(R0, u64::from(frame.done));
                         }
                         r.restore(frame.saved);
-                        depth = caller;
-                        r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
+                        r.enter(-1);
                         break 'block frame.return_to;
                     }
                     Code::Trap => fault!(FaultKind::NoInstruction),
+
+                    Code::MovMov => {
+                        r.set(op.dst, r.get(op.src));
+                        next!(second => r.set(second.dst, r.get(second.src)));
+                    }
+                    Code::MovLoad => {
+                        r.set(op.dst, r.get(op.src));
+                        next!(second => r.set(second.dst, second.imm));
+                    }
+                    Code::LoadMov => {
+                        r.set(op.dst, op.imm);
+                        next!(second => r.set(second.dst, r.get(second.src)));
+                    }
+                    Code::LoadLoad => {
+                        r.set(op.dst, op.imm);
+                        next!(second => r.set(second.dst, second.imm));
+                    }
+                    Code::WideMov => {
+                        r.set(op.dst, op.imm);
+                        rest.next();
+                        next!(second => r.set(second.dst, r.get(second.src)));
+                    }
+                    Code::WideLoad => {
+                        r.set(op.dst, op.imm);
+                        rest.next();
+                        next!(second => r.set(second.dst, second.imm));
+                    }
+                    Code::MovAdd => {
+                        r.set(op.dst, r.get(op.src).wrapping_add(op.imm));
+                        rest.next();
+                    }
+                    Code::MovAnd => {
+                        r.set(op.dst, r.get(op.src) & op.imm);
+                        rest.next();
+                    }
+                    Code::MovLshAnd => {
+                        r.set(op.dst, r.get(op.src).wrapping_shl(op.target) & op.imm);
+                        rest.nth(1);
+                    }
+                    Code::LshAnd => {
+                        r.set(op.dst, r.get(op.dst).wrapping_shl(op.target) & op.imm);
+                        rest.next();
+                    }
+                    Code::MovRshAnd => {
+                        r.set(op.dst, r.get(op.src).wrapping_shr(op.target) & op.imm);
+                        rest.nth(1);
+                    }
+                    Code::RshAnd => {
+                        r.set(op.dst, r.get(op.dst).wrapping_shr(op.target) & op.imm);
+                        rest.next();
+                    }
+                    Code::Signed3 => {
+                        r.set(op.dst, extend32(r.get(op.src)));
+                        rest.nth(1);
+                    }
+                    Code::Signed2 => {
+                        r.set(op.dst, extend32(r.get(op.dst)));
+                        rest.next();
+                    }
+                    Code::Unsigned3 => {
+                        r.set(op.dst, u64::from(low(r.get(op.src))));
+                        rest.nth(1);
+                    }
+                    Code::Unsigned2 => {
+                        r.set(op.dst, u64::from(low(r.get(op.dst))));
+                        rest.next();
+                    }
+                    Code::Increment32 => match memory.increment::<4>(displaced(r.get(op.src), op), op.imm) {
+                        Some(sum) => {
+                            r.set(op.dst, sum);
+                            rest.nth(1);
+                        }
+                        // One by one, this one first.
+                        None => load!(4, core::convert::identity),
+                    },
+                    Code::Increment64 => match memory.increment::<8>(displaced(r.get(op.src), op), op.imm) {
+                        Some(sum) => {
+                            r.set(op.dst, sum);
+                            rest.nth(1);
+                        }
+                        None => load!(8, core::convert::identity),
+                    },
+                    Code::AddJne => {
+                        let sum = r.get(op.dst).wrapping_add(op.imm);
+                        r.set(op.dst, sum);
+                        next!(jump => if sum != jump.imm {
+                            break 'block index(jump.target);
+                        });
+                    }
+                    Code::WideLookupJeq => {
+                        r.set(R1, op.imm);
+                        rest.nth(1);
+                        lookup!();
+                        next!(jump => if r.get(R0) == 0 {
+                            break 'block index(jump.target);
+                        });
+                    }
+                    Code::LookupJeq => {
+                        lookup!();
+                        next!(jump => if r.get(R0) == 0 {
+                            break 'block index(jump.target);
+                        });
+                    }
                 }
             };
             // Paid for when control moves, which is what every endless run has to do.
@@ -479,7 +623,10 @@ impl Machine<'_> {
                 let budget = state.budget;
                 return state.fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget });
             }
-            rest = self.ops.get(target..).unwrap_or_default().iter();
+            let Some(next) = self.ops.get(target..) else {
+                return state.fault(self.ops.len(), FaultKind::NoInstruction);
+            };
+            rest = next.iter();
             ahead = left.wrapping_sub(count(&rest));
         }
         state.left = ahead.wrapping_add(count(&rest));

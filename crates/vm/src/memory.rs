@@ -26,7 +26,7 @@ use crate::decode::atomic;
 use crate::error::FaultKind;
 use crate::maps::VmMap;
 use crate::maps::area::{Area, Shape, Word, Words, mask, narrow, replace, shift, widen};
-use crate::ring::RingReservation;
+use crate::ring::{Books, RingMap, RingReservation, Window};
 use crate::{MAX_CALL_FRAMES, MAX_PROGRAM_MAPS, STACK_FRAME_SIZE};
 
 /// The first stack frame's region.
@@ -62,6 +62,7 @@ const KIND_MASK: u32 = 0xf << KIND_SHIFT;
 const _: () = assert!(MAX_PROGRAM_MAPS * 2 == 1 << SLOT_BITS && crate::MAX_RESERVATIONS <= 1 << SLOT_BITS);
 
 impl Region {
+    #[inline(always)]
     pub(crate) fn number(self) -> u32 {
         let numbered = |kind: u32, slot: u32, serial: u32| {
             kind << KIND_SHIFT | (serial << SLOT_BITS) & !KIND_MASK | slot & SLOT_MASK
@@ -76,6 +77,7 @@ impl Region {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn address(self, offset: u32) -> u64 {
         u64::from(self.number()) << 32 | u64::from(offset)
     }
@@ -159,6 +161,8 @@ pub(crate) struct Memory<'m, 'run> {
     shown: Vec<Shown>,
     live: u32,
     serial: u32,
+    pub(crate) books: Books<'run>,
+    window: Window<'run>,
 }
 
 impl<'m, 'run> Memory<'m, 'run> {
@@ -169,7 +173,18 @@ impl<'m, 'run> Memory<'m, 'run> {
         acquired: &'run Acquired,
         reservations: &'m mut [ReservationSlot<'run>],
     ) -> Self {
-        Self { stack, context, maps, acquired, reservations, shown: Vec::new(), live: 0, serial: 0 }
+        Self {
+            stack,
+            context,
+            maps,
+            acquired,
+            reservations,
+            shown: Vec::new(),
+            live: 0,
+            serial: 0,
+            books: Books::default(),
+            window: Window::CLOSED,
+        }
     }
 
     /// The context, for a program that this one calls.
@@ -230,14 +245,14 @@ impl<'m, 'run> Memory<'m, 'run> {
             *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
             return Some(());
         }
+        if region == self.window.region
+            && let Some(done) = self.window.store::<N>(offset, value)
+        {
+            return Some(done);
+        }
         if let Some(slot) = self.map(region) {
             let (words, offset) = if slot.writable { slot.place::<N>(offset)? } else { return None };
             return words.store::<N>(offset, value);
-        }
-        if region == CONTEXT {
-            let bytes = self.context.get_mut(start..start.checked_add(N)?)?;
-            *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
-            return Some(());
         }
         self.store_elsewhere::<N>(address, value)
     }
@@ -245,6 +260,7 @@ impl<'m, 'run> Memory<'m, 'run> {
     #[inline(never)]
     fn store_elsewhere<const N: usize>(&mut self, address: u64, value: u64) -> Option<()> {
         let (region, offset) = (high(address), low(address));
+        let start = index(offset);
         match region >> KIND_SHIFT {
             RESERVATION => self.reservation(region)?.store::<N>(offset, value),
             MAP => {
@@ -252,13 +268,37 @@ impl<'m, 'run> Memory<'m, 'run> {
                 let (words, offset) = if slot.writable { slot.place::<N>(offset)? } else { return None };
                 words.store::<N>(offset, value)
             }
+            _ if region == CONTEXT => {
+                let bytes = self.context.get_mut(start..start.checked_add(N)?)?;
+                *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
+                Some(())
+            }
             _ => {
-                let start = index(offset);
                 let bytes = self.shown_mut(region)?.bytes.get_mut(start..start.checked_add(N)?)?;
                 *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
                 Some(())
             }
         }
+    }
+
+    /// Adds to `N` bytes and gives the sum, not at once, as three instructions do it; `None`, and nothing done, where that is not on the stack or
+    /// in a map that may be read and written.
+    #[inline(always)]
+    pub(crate) fn increment<const N: usize>(&mut self, address: u64, amount: u64) -> Option<u64> {
+        let (region, offset) = (high(address), low(address));
+        let start = index(offset);
+        if let Some(frame) = self.stack.get_mut(index(region.wrapping_sub(FRAMES))) {
+            let bytes = <&mut [u8; N]>::try_from(frame.get_mut(start..start.checked_add(N)?)?).ok()?;
+            let sum = widen::<N>(*bytes).wrapping_add(amount) & mask::<N>();
+            *bytes = narrow::<N>(sum);
+            return Some(sum);
+        }
+        let slot = self.map(region)?;
+        let (words, offset) =
+            if slot.readable && slot.writable { slot.place::<N>(offset)? } else { return None };
+        let sum = words.load::<N>(offset)?.wrapping_add(amount) & mask::<N>();
+        words.store::<N>(offset, sum)?;
+        Some(sum)
     }
 
     /// Bytes of the stack or the context; `None` when they are elsewhere, or nowhere.
@@ -273,7 +313,8 @@ impl<'m, 'run> Memory<'m, 'run> {
         bytes.get(start..start.checked_add(size)?)
     }
 
-    fn plain_mut(&mut self, address: u64, size: usize) -> Option<&mut [u8]> {
+    #[inline(always)]
+    pub(crate) fn plain_mut(&mut self, address: u64, size: usize) -> Option<&mut [u8]> {
         let (region, start) = (high(address), index(low(address)));
         let bytes = match self.stack.get_mut(index(region.wrapping_sub(FRAMES))) {
             Some(frame) => frame,
@@ -368,7 +409,7 @@ impl<'m, 'run> Memory<'m, 'run> {
         }
         let (region, offset) = (high(address), low(address));
         let written = if self.is_plain(region) {
-            self.plain_mut(address, bytes.len()).map(|target| target.copy_from_slice(bytes))
+            self.plain_mut(address, bytes.len()).map(|target| copy(target, bytes))
         } else {
             match self.map_area(region) {
                 Some((slot, area)) if slot.writable => area.write(offset, bytes),
@@ -403,6 +444,7 @@ impl<'m, 'run> Memory<'m, 'run> {
     }
 
     /// The map that a helper's argument names.
+    #[inline]
     pub(crate) fn handle(&self, value: u64) -> Option<&'run MapSlot> {
         let slot = high(value) & SLOT_MASK;
         if value != Region::Handle(slot).address(0) {
@@ -459,29 +501,32 @@ impl<'m, 'run> Memory<'m, 'run> {
         if shown.region == region && shown.writable { Some(shown) } else { None }
     }
 
-    /// Gives a reservation a region; the reservation comes back when there is no place for it.
-    pub(crate) fn keep(&mut self, reservation: RingReservation<'run>) -> Option<u64> {
-        let free = self.reservations.iter().position(Option::is_none)?;
+    /// Reserves `length` bytes in the ring of `map`: their address, or 0 when the ring has no room; `None` when the run has no place for one more.
+    #[inline(always)]
+    pub(crate) fn reserve(&mut self, map: &'run VmMap, ring: &'run RingMap, length: u64) -> Option<u64> {
+        let (slot, place) = (0u32..).zip(self.reservations.iter_mut()).find(|(_, place)| place.is_none())?;
+        let region = Region::Reservation { slot, serial: self.serial.wrapping_add(1) };
+        // Between its making and its place nothing may fail: it would be made elsewhere and copied, and the copy wait for the stores.
+        let Some(reservation) = RingReservation::new(map, ring, length) else { return Some(0) };
+        self.window = reservation.window(region.number());
+        let none = place.replace((region.number(), reservation));
+        core::mem::forget(none);
         self.serial = self.serial.wrapping_add(1);
-        let slot = u32::try_from(free).ok()?;
-        let region = Region::Reservation { slot, serial: self.serial };
-        *self.reservations.get_mut(free)? = Some((region.number(), reservation));
-        self.live = self.live.saturating_add(1);
+        self.live = self.live.wrapping_add(1);
         Some(region.address(0))
     }
 
-    /// Whether [`keep`](Self::keep) would find a place.
-    pub(crate) fn can_keep(&self) -> bool {
-        self.reservations.iter().any(Option::is_none)
-    }
-
-    /// Takes a reservation away from the program; its region is gone.
-    pub(crate) fn release(&mut self, address: u64) -> Option<RingReservation<'run>> {
+    /// Submits or discards a reservation; its region is gone then. Gives the map if its consumer is to be woken; `None` when it is no reservation.
+    #[inline(always)]
+    pub(crate) fn commit(&mut self, address: u64, flags: u64, submits: bool) -> Option<Option<&'run VmMap>> {
         let (region, offset) = (high(address), low(address));
         let slot = self.reservations.get_mut(index(region & SLOT_MASK))?;
         let (_, reservation) = slot.take_if(|(number, _)| *number == region && offset == 0)?;
+        if self.window.region == region {
+            self.window = Window::CLOSED;
+        }
         self.live = self.live.saturating_sub(1);
-        Some(reservation)
+        Some(reservation.commit(flags, submits, &self.books))
     }
 
     /// Reservations that were not committed yet.
@@ -492,10 +537,11 @@ impl<'m, 'run> Memory<'m, 'run> {
     /// Discards what was never committed.
     pub(crate) fn discard_leaked(&mut self, mut wake: impl FnMut(&VmMap)) {
         for (_, reservation) in self.reservations.iter_mut().filter_map(Option::take) {
-            if let Some(map) = reservation.discard(0) {
+            if let Some(map) = reservation.commit(0, false, &self.books) {
                 wake(map);
             }
         }
+        self.live = 0;
     }
 
     #[inline(always)]
@@ -527,9 +573,22 @@ impl<'m, 'run> Memory<'m, 'run> {
         slot.shape.as_ref()?.offset(element).map(|offset| slot.address(offset))
     }
 
+    #[inline(always)]
     fn reservation(&self, region: u32) -> Option<&RingReservation<'run>> {
         let (number, reservation) = self.reservations.get(index(region & SLOT_MASK))?.as_ref()?;
         if *number == region { Some(reservation) } else { None }
+    }
+}
+
+/// Only a run that a host's panic ends has reservations here still: nobody is there to be told of wakeups, which the next commit makes up for.
+impl Drop for Memory<'_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.live != 0 {
+            for (_, reservation) in self.reservations.iter_mut().filter_map(Option::take) {
+                reservation.abandon(&self.books);
+            }
+        }
     }
 }
 
@@ -553,6 +612,26 @@ impl Scratch {
         self.heap.try_reserve_exact(size).map_err(|_| no_memory)?;
         self.heap.resize(size, 0);
         Ok(&mut self.heap)
+    }
+}
+
+/// Copies as many bytes as there are in both, which is the same number wherever this is called; those of a register without a call.
+#[inline(always)]
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    if let (Ok(to), Ok(from)) = (<&mut [u8; 8]>::try_from(&mut *to), <&[u8; 8]>::try_from(from)) {
+        *to = *from;
+    } else if let (Ok(to), Ok(from)) = (<&mut [u8; 4]>::try_from(&mut *to), <&[u8; 4]>::try_from(from)) {
+        *to = *from;
+    } else {
+        copy_any(to, from);
+    }
+}
+
+#[inline(never)]
+fn copy_any(to: &mut [u8], from: &[u8]) {
+    let size = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..size), from.get(..size)) {
+        to.copy_from_slice(from);
     }
 }
 

@@ -8,28 +8,33 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt;
 use core::ops::ControlFlow;
+use core::ptr;
 use core::sync::atomic::{self, AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use ebpf_ringbuf::memory::{Claim, Extent, Length, Memory, Private, Publication};
 use ebpf_ringbuf::{
     Consumer, Drained, Geometry, HEADER_SIZE, Header, Mapping, Order, PageOffset, Producer, Query,
-    Reservation, SubmitFlags, Tally, UserConsumer, marks_for,
+    Reservation, SubmitFlags, Tally, UserConsumer, Wakeup, Watermark, marks_for,
 };
 use spin::Mutex;
 
 use crate::circle::{Circle, set};
 use crate::maps::VmMap;
 use crate::maps::area::{Word, mask, narrow, replace, shift, widen};
-use crate::memory::index;
+use crate::memory::{high, index, low};
 
 /// A ring buffer map's ring: programs produce, the embedder drains.
 pub struct RingMap {
     producer: Producer<RingMemory, RingMarks>,
     reader: Mutex<Reader>,
-    /// Commits that asked for a wakeup. Relaxed: it says nothing about other memory.
+    /// Commits that asked for a wakeup. Relaxed, as the next two: it says nothing about other memory.
     wakeups: AtomicU64,
+    /// Records, as [`Books`] tell of them.
+    submitted: AtomicUsize,
+    discarded: AtomicUsize,
 }
 
 struct Reader {
@@ -83,10 +88,15 @@ impl RingMap {
         self.producer.query(Query::AvailableData)
     }
 
-    /// What became of every reservation so far. What a program left uncommitted is discarded.
+    /// What became of every reservation so far. What a program left uncommitted is discarded. Reservations and their commits are counted when the run
+    /// that made them is over, wakes the consumer, or comes to another ring; refusals at once.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.producer.tally()
+        let mut tally = self.producer.tally();
+        tally.submitted = self.submitted.load(Ordering::Relaxed);
+        tally.discarded = self.discarded.load(Ordering::Relaxed);
+        tally.reserved = tally.submitted.wrapping_add(tally.discarded);
+        tally
     }
 
     /// Commits so far that asked to wake the consumer.
@@ -114,8 +124,13 @@ impl RingMap {
         let memory = RingMemory::own(&Arc::new(Shared::new(size, page_size)?));
         let consumer = Consumer::new(RingMemory::own(&memory.shared)).ok()?;
         let reader = Reader { consumer, payload: Vec::new() };
-        let producer = Producer::new(memory, marks).ok()?.counting();
-        Some(Self { producer, reader: Mutex::new(reader), wakeups: AtomicU64::new(0) })
+        Some(Self {
+            producer: Producer::new(memory, marks).ok()?,
+            reader: Mutex::new(reader),
+            wakeups: AtomicU64::new(0),
+            submitted: AtomicUsize::new(0),
+            discarded: AtomicUsize::new(0),
+        })
     }
 
     /// `bpf_ringbuf_query`: 0 for what it does not know.
@@ -130,48 +145,114 @@ impl fmt::Debug for RingMap {
     }
 }
 
+/// What the commits of one run came to, all in one ring, until the ring is told: one addition for many records instead of two for each.
+#[derive(Debug, Default)]
+pub(crate) struct Books<'r> {
+    ring: Cell<Option<&'r RingMap>>,
+    submitted: Cell<usize>,
+    discarded: Cell<usize>,
+}
+
+impl<'r> Books<'r> {
+    #[inline(always)]
+    fn count(&self, ring: &'r RingMap, submits: bool) {
+        if !self.ring.get().is_some_and(|known| ptr::eq(known, ring)) {
+            self.settle();
+            self.ring.set(Some(ring));
+        }
+        let count = if submits { &self.submitted } else { &self.discarded };
+        count.set(count.get().wrapping_add(1));
+    }
+
+    /// Tells the ring.
+    #[inline(never)]
+    fn settle(&self) {
+        let Some(ring) = self.ring.take() else { return };
+        for (told, count) in [(&ring.submitted, &self.submitted), (&ring.discarded, &self.discarded)] {
+            let count = count.take();
+            if count != 0 {
+                told.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Drop for Books<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.ring.get().is_some() {
+            self.settle();
+        }
+    }
+}
+
 /// A record between `bpf_ringbuf_reserve` and its commit. Only its run knows it.
 #[derive(Debug)]
 pub(crate) struct RingReservation<'r> {
     map: &'r VmMap,
     ring: &'r RingMap,
+    /// The ring's data, close at hand.
+    data: &'r Circle,
     inner: Reservation<'r, RingMemory>,
 }
 
 impl<'r> RingReservation<'r> {
-    /// Space in the ring of `map`; `None` when it has none, or is no ring.
-    pub(crate) fn new(map: &'r VmMap, length: u64) -> Option<Self> {
-        let ring = map.ring()?;
+    /// Space in `ring`, which is that of `map`; `None` when it has none.
+    #[inline(always)]
+    pub(crate) fn new(map: &'r VmMap, ring: &'r RingMap, length: u64) -> Option<Self> {
         // A length beyond the machine's word is refused like any other that never fits.
-        let inner = ring.producer.reserve(usize::try_from(length).unwrap_or(usize::MAX)).ok()?;
-        Some(Self { map, ring, inner })
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let inner = ring.producer.reserve_at(length, Watermark::None).ok()?;
+        Some(Self { map, ring, data: &ring.producer.memory().shared.data, inner })
     }
 
-    /// A whole record at once, as [`new`](Self::new), `write` and [`submit`](Self::submit) would make it.
-    pub(crate) fn output(map: &'r VmMap, payload: &[u8], flags: u64) -> Option<Option<&'r VmMap>> {
-        let ring = map.ring()?;
+    /// A whole record at once, as [`new`](Self::new), `write` and [`commit`](Self::commit) would make it.
+    #[inline(always)]
+    pub(crate) fn output(
+        map: &'r VmMap,
+        ring: &'r RingMap,
+        payload: &[u8],
+        flags: u64,
+        books: &Books<'r>,
+    ) -> Option<Option<&'r VmMap>> {
         let wakeup = ring.producer.output(payload, SubmitFlags::from_bits_truncate(flags)).ok()?;
-        Some(woken(map, ring, wakeup.is_needed()))
+        books.count(ring, true);
+        Some(woken(map, ring, wakeup, books))
+    }
+
+    /// Its payload as a program stores to it.
+    #[inline(always)]
+    pub(crate) fn window(&self, region: u32) -> Window<'r> {
+        let start = self.inner.position().wrapping_add(HEADER_SIZE);
+        match (self.data.run(start, self.len().div_ceil(8)), u32::try_from(self.len())) {
+            (Some(words), Ok(length)) => Window { region, length, words },
+            _ => Window::CLOSED,
+        }
     }
 
     /// Payload bytes.
+    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.inner.payload_len()
     }
 
-    /// Gives the map if its consumer is to be woken.
-    pub(crate) fn submit(self, flags: u64) -> Option<&'r VmMap> {
-        let wakeup = self.inner.submit(SubmitFlags::from_bits_truncate(flags));
-        woken(self.map, self.ring, wakeup.is_needed())
+    /// Submits or discards it. Gives the map if its consumer is to be woken.
+    #[inline(always)]
+    pub(crate) fn commit(self, flags: u64, submits: bool, books: &Books<'r>) -> Option<&'r VmMap> {
+        let Self { map, ring, inner, .. } = self;
+        let flags = SubmitFlags::from_bits_truncate(flags);
+        let wakeup = if submits { inner.submit(flags) } else { inner.discard(flags) };
+        books.count(ring, submits);
+        woken(map, ring, wakeup, books)
     }
 
-    /// Gives the map if its consumer is to be woken.
-    pub(crate) fn discard(self, flags: u64) -> Option<&'r VmMap> {
-        let wakeup = self.inner.discard(SubmitFlags::from_bits_truncate(flags));
-        woken(self.map, self.ring, wakeup.is_needed())
+    /// Discards it where nobody can be woken: the next commit does.
+    #[cold]
+    pub(crate) fn abandon(self, books: &Books<'r>) {
+        books.count(self.ring, false);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn load<const N: usize>(&self, offset: u32) -> Option<u64> {
         let place = self.place(index(offset), N)?;
         match shift::<N>(place) {
@@ -184,7 +265,7 @@ impl<'r> RingReservation<'r> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn store<const N: usize>(&self, offset: u32, value: u64) -> Option<()> {
         let place = self.place(index(offset), N)?;
         match shift::<N>(place) {
@@ -195,40 +276,60 @@ impl<'r> RingReservation<'r> {
     }
 
     pub(crate) fn read(&self, offset: u32, out: &mut [u8]) -> Option<()> {
-        let place = self.place(index(offset), out.len())?;
-        self.inner_memory().data.copy_out(place, out);
+        self.data.copy_out(self.place(index(offset), out.len())?, out);
         Some(())
     }
 
     pub(crate) fn write(&self, offset: u32, bytes: &[u8]) -> Option<()> {
-        let place = self.place(index(offset), bytes.len())?;
-        self.inner_memory().data.copy_in(place, bytes);
+        self.data.copy_in(self.place(index(offset), bytes.len())?, bytes);
         Some(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&self, offset: usize, size: usize) -> Option<usize> {
-        let end = offset.checked_add(size)?;
-        if end > self.inner.payload_len() {
+        if offset.checked_add(size)? > self.len() {
             return None;
         }
         Some(self.inner.position().wrapping_add(HEADER_SIZE).wrapping_add(offset))
     }
 
-    #[inline]
+    #[inline(always)]
     fn word(&self, place: usize) -> &Word {
-        self.inner_memory().word(place)
-    }
-
-    #[inline]
-    fn inner_memory(&self) -> &Shared {
-        &self.ring.producer.memory().shared
+        self.data.word(place)
     }
 }
 
-fn woken<'r>(map: &'r VmMap, ring: &RingMap, is_needed: bool) -> Option<&'r VmMap> {
-    if is_needed {
+/// The payload of the reservation that was made last, for as long as it lives, unless it runs over the end of the ring: what programs store to, as a rule.
+pub(crate) struct Window<'r> {
+    /// The reservation's, or 0, where nothing is.
+    pub(crate) region: u32,
+    length: u32,
+    /// From the word on where the payload begins.
+    words: &'r [Word],
+}
+
+impl Window<'_> {
+    pub(crate) const CLOSED: Self = Self { region: 0, length: 0, words: &[] };
+
+    /// `None` for what is not wholly inside, or stands in two words.
+    #[inline(always)]
+    pub(crate) fn store<const N: usize>(&self, offset: u32, value: u64) -> Option<()> {
+        let start = index(offset);
+        if start.checked_add(N)? > index(self.length) {
+            return None;
+        }
+        let shift = shift::<N>(start)?;
+        set(self.words.get(start >> 3)?, |word| replace::<N>(word, shift, value));
+        Some(())
+    }
+}
+
+/// Whoever is woken finds everything counted.
+#[inline(always)]
+fn woken<'r>(map: &'r VmMap, ring: &RingMap, wakeup: Wakeup, books: &Books<'_>) -> Option<&'r VmMap> {
+    if wakeup.is_needed() {
         ring.wakeups.fetch_add(1, Ordering::Relaxed);
+        books.settle();
         Some(map)
     } else {
         None
@@ -373,7 +474,7 @@ impl Memory for RingMemory {
 
     #[inline(always)]
     fn geometry(&self) -> Geometry {
-        self.shared.geometry
+        self.shared.geometry.mirrored()
     }
 
     #[inline(always)]
@@ -407,7 +508,7 @@ impl Memory for RingMemory {
     }
 
     fn initialise(&self, claim: &mut Claim, header: Header) {
-        let word = u64::from_ne_bytes(header.to_bytes());
+        let word = halves(header.length_word(), header.page_offset());
         self.shared.word(claim.position()).0.store(word, Ordering::Relaxed);
     }
 
@@ -463,14 +564,17 @@ impl Length for Word {
 }
 
 fn first_half(word: u64) -> u32 {
-    let [a, b, c, d, ..] = word.to_ne_bytes();
-    u32::from_ne_bytes([a, b, c, d])
+    if cfg!(target_endian = "little") { low(word) } else { high(word) }
 }
 
 fn with_first_half(word: u64, value: u32) -> u64 {
-    let [_, _, _, _, e, f, g, h] = word.to_ne_bytes();
-    let [a, b, c, d] = value.to_ne_bytes();
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    halves(value, if cfg!(target_endian = "little") { high(word) } else { low(word) })
+}
+
+/// The word of these four bytes and those four, in memory order.
+fn halves(first: u32, second: u32) -> u64 {
+    let (high, low) = if cfg!(target_endian = "little") { (second, first) } else { (first, second) };
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// What the producers share; see [`Publication`].

@@ -186,6 +186,13 @@ impl<F: Fn(i32) -> Option<VmMap>> FirstPass<'_, F> {
                 let code = match helper {
                     helpers::LOOP => Code::Loop,
                     helpers::MAP_LOOKUP_ELEM => Code::Lookup,
+                    helpers::MAP_PUSH_ELEM => Code::MapPush,
+                    helpers::MAP_POP_ELEM => Code::MapPop,
+                    helpers::MAP_PEEK_ELEM => Code::MapPeek,
+                    helpers::RINGBUF_OUTPUT => Code::RingOutput,
+                    helpers::RINGBUF_RESERVE => Code::RingReserve,
+                    helpers::RINGBUF_SUBMIT => Code::RingSubmit,
+                    helpers::RINGBUF_DISCARD => Code::RingDiscard,
                     helpers::TAIL_CALL => Code::TailCall,
                     helpers::FOR_EACH_MAP_ELEM | helpers::USER_RINGBUF_DRAIN => Code::Callback,
                     _ => Code::Helper,
