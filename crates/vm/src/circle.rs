@@ -25,10 +25,10 @@ impl Circle {
         self.words.word(position & self.mask).unwrap_or(&self.spare)
     }
 
-    /// So many words from `position` on, if that is where a word begins and they do not run over the end.
+    /// The words from the one that holds byte `position` to the end of the area.
     #[inline(always)]
-    pub(crate) fn run(&self, position: usize, words: usize) -> Option<&[Word]> {
-        self.words.run(position & self.mask, words)
+    pub(crate) fn rest(&self, position: usize) -> &[Word] {
+        self.words.rest(position & self.mask)
     }
 
     /// Bytes from `position` on, over the end of the data and on from its start if need be.

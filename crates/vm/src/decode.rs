@@ -194,6 +194,16 @@ pub(crate) enum Code {
     Increment32,
     Increment64,
     AddJne,
+    /// Two stores from registers, of one size.
+    Store64Store64,
+    Store32Store32,
+    /// A helper with its arguments: the map or the record in register 1 and what follows it.
+    WideReserve,
+    MovSubmit,
+    MovDiscard,
+    WidePush,
+    WidePop,
+    WidePeek,
     /// `Lookup`, with the load of the map before it or without, and the jump if nothing was found.
     WideLookupJeq,
     LookupJeq,

@@ -9,7 +9,7 @@
 
 use crate::decode::Code::{self, *};
 use crate::decode::Op;
-use crate::decode::Register::{R0, R1};
+use crate::decode::Register::{R0, R1, R2, R3};
 
 /// Fuses what can be fused, in validated code.
 pub(crate) fn fuse(ops: &mut [Op]) {
@@ -39,13 +39,10 @@ fn group(first: Op, behind: &[Op]) -> Option<Op> {
         Load => pair(first, behind, [LoadMov, LoadLoad]),
         LoadWide => {
             let behind = behind.get(1..)?;
-            match behind {
-                [call, jump, ..] if first.dst == R1 && call.code == Lookup && is_null_check(jump) => {
-                    Some(Op { code: WideLookupJeq, ..first })
-                }
-                _ => pair(first, behind, [WideMov, WideLoad]),
-            }
+            map_helper(first, behind).or_else(|| pair(first, behind, [WideMov, WideLoad]))
         }
+        Store32X if behind.first()?.code == Store32X => Some(Op { code: Store32Store32, ..first }),
+        Store64X if behind.first()?.code == Store64X => Some(Op { code: Store64Store64, ..first }),
         Lookup if is_null_check(behind.first()?) => Some(Op { code: LookupJeq, ..first }),
         Add64K => {
             let jump = behind.first()?;
@@ -57,10 +54,34 @@ fn group(first: Op, behind: &[Op]) -> Option<Op> {
     }
 }
 
+/// The map in register 1, other arguments if there are any, and the helper.
+fn map_helper(first: Op, behind: &[Op]) -> Option<Op> {
+    let is = |op: &Op, code, dst| op.code == code && op.dst == dst;
+    let code = match behind {
+        _ if first.dst != R1 => return None,
+        [call, jump, ..] if call.code == Lookup && is_null_check(jump) => WideLookupJeq,
+        [value, call, ..] if is(value, Mov64X, R2) && call.code == MapPop => WidePop,
+        [value, call, ..] if is(value, Mov64X, R2) && call.code == MapPeek => WidePeek,
+        [value, flags, call, ..] if is(value, Mov64X, R2) && is(flags, Load, R3) && call.code == MapPush => {
+            WidePush
+        }
+        [size, flags, call, ..] if is(size, Load, R2) && is(flags, Load, R3) && call.code == RingReserve => {
+            WideReserve
+        }
+        _ => return None,
+    };
+    Some(Op { code, ..first })
+}
+
 /// A move, and then an operation on what was moved or another move.
 fn moved(first: Op, behind: &[Op]) -> Option<Op> {
     let second = *behind.first()?;
     let code = match second.code {
+        Load if first.dst == R1 && second.dst == R2 => match behind.get(1)?.code {
+            RingSubmit => MovSubmit,
+            RingDiscard => MovDiscard,
+            _ => MovLoad,
+        },
         Add64K if second.dst == first.dst => MovAdd,
         And64K if second.dst == first.dst => MovAnd,
         _ => return pair(first, behind, [MovMov, MovLoad]),

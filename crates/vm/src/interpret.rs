@@ -214,8 +214,11 @@ impl Machine<'_> {
                     }};
                 }
                 macro_rules! store {
-                    ($size:literal, $value:expr) => {{
-                        let address = displaced(r.get(op.dst), op);
+                    ($size:literal, $value:expr) => {
+                        store!(op, $size, $value)
+                    };
+                    ($op:ident, $size:literal, $value:expr) => {{
+                        let address = displaced(r.get($op.dst), $op);
                         if memory.store::<$size>(address, $value).is_none() {
                             fault!(memory.fault(address, $size, true));
                         }
@@ -242,16 +245,16 @@ impl Machine<'_> {
                     };
                 }
                 macro_rules! helper {
-                    () => {
-                        match helpers::call(low(op.imm), r.arguments(), memory, self.host, self.numbers) {
+                    ($op:ident) => {
+                        match helpers::call(low($op.imm), r.arguments(), memory, self.host, self.numbers) {
                             Ok(answer) => r.set(R0, answer),
                             Err(kind) => fault!(kind),
                         }
                     };
-                    ($quick:expr) => {
+                    ($op:ident, $quick:expr) => {
                         match $quick {
-                            Some(answer) => r.set(R0, self.numbers.answer(low(op.imm), answer)),
-                            None => helper!(),
+                            Some(answer) => r.set(R0, self.numbers.answer(low($op.imm), answer)),
+                            None => helper!($op),
                         }
                     };
                 }
@@ -403,14 +406,14 @@ impl Machine<'_> {
                     }
 
                     Code::Lookup => lookup!(),
-                    Code::Helper => helper!(),
-                    Code::MapPush => helper!(quick::push(r.arguments(), memory)),
-                    Code::MapPop => helper!(quick::take(r.arguments(), memory, true)),
-                    Code::MapPeek => helper!(quick::take(r.arguments(), memory, false)),
-                    Code::RingOutput => helper!(quick::output(r.arguments(), memory, self.host)),
-                    Code::RingReserve => helper!(quick::reserve(r.arguments(), memory)),
-                    Code::RingSubmit => helper!(quick::commit(r.arguments(), memory, self.host, true)),
-                    Code::RingDiscard => helper!(quick::commit(r.arguments(), memory, self.host, false)),
+                    Code::Helper => helper!(op),
+                    Code::MapPush => helper!(op, quick::push(r.arguments(), memory)),
+                    Code::MapPop => helper!(op, quick::take(r.arguments(), memory, true)),
+                    Code::MapPeek => helper!(op, quick::take(r.arguments(), memory, false)),
+                    Code::RingOutput => helper!(op, quick::output(r.arguments(), memory, self.host)),
+                    Code::RingReserve => helper!(op, quick::reserve(r.arguments(), memory)),
+                    Code::RingSubmit => helper!(op, quick::commit(r.arguments(), memory, self.host, true)),
+                    Code::RingDiscard => helper!(op, quick::commit(r.arguments(), memory, self.host, false)),
                     Code::HostHelper => {
                         let mut call = HelperCall::new(r.arguments(), memory);
                         match self.host.call(low(op.imm), &mut call) {
@@ -600,6 +603,50 @@ impl Machine<'_> {
                         next!(jump => if sum != jump.imm {
                             break 'block index(jump.target);
                         });
+                    }
+                    Code::Store64Store64 => {
+                        store!(8, r.get(op.src));
+                        next!(op => store!(op, 8, r.get(op.src)));
+                    }
+                    Code::Store32Store32 => {
+                        store!(4, r.get(op.src));
+                        next!(op => store!(op, 4, r.get(op.src)));
+                    }
+                    Code::WideReserve => {
+                        r.set(R1, op.imm);
+                        rest.next();
+                        next!(size => r.set(R2, size.imm));
+                        next!(flags => r.set(R3, flags.imm));
+                        next!(op => helper!(op, quick::reserve(r.arguments(), memory)));
+                    }
+                    Code::MovSubmit => {
+                        r.set(R1, r.get(op.src));
+                        next!(flags => r.set(R2, flags.imm));
+                        next!(op => helper!(op, quick::commit(r.arguments(), memory, self.host, true)));
+                    }
+                    Code::MovDiscard => {
+                        r.set(R1, r.get(op.src));
+                        next!(flags => r.set(R2, flags.imm));
+                        next!(op => helper!(op, quick::commit(r.arguments(), memory, self.host, false)));
+                    }
+                    Code::WidePush => {
+                        r.set(R1, op.imm);
+                        rest.next();
+                        next!(value => r.set(R2, r.get(value.src)));
+                        next!(flags => r.set(R3, flags.imm));
+                        next!(op => helper!(op, quick::push(r.arguments(), memory)));
+                    }
+                    Code::WidePop => {
+                        r.set(R1, op.imm);
+                        rest.next();
+                        next!(value => r.set(R2, r.get(value.src)));
+                        next!(op => helper!(op, quick::take(r.arguments(), memory, true)));
+                    }
+                    Code::WidePeek => {
+                        r.set(R1, op.imm);
+                        rest.next();
+                        next!(value => r.set(R2, r.get(value.src)));
+                        next!(op => helper!(op, quick::take(r.arguments(), memory, false)));
                     }
                     Code::WideLookupJeq => {
                         r.set(R1, op.imm);

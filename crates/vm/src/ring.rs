@@ -223,11 +223,8 @@ impl<'r> RingReservation<'r> {
     /// Its payload as a program stores to it.
     #[inline(always)]
     pub(crate) fn window(&self, region: u32) -> Window<'r> {
-        let start = self.inner.position().wrapping_add(HEADER_SIZE);
-        match (self.data.run(start, self.len().div_ceil(8)), u32::try_from(self.len())) {
-            (Some(words), Ok(length)) => Window { region, length, words },
-            _ => Window::CLOSED,
-        }
+        let words = self.data.rest(self.inner.position().wrapping_add(HEADER_SIZE));
+        Window { region, length: u32::try_from(self.len()).unwrap_or(0), words }
     }
 
     /// Payload bytes.
@@ -299,7 +296,7 @@ impl<'r> RingReservation<'r> {
     }
 }
 
-/// The payload of the reservation that was made last, for as long as it lives, unless it runs over the end of the ring: what programs store to, as a rule.
+/// The payload of the reservation that was made last, for as long as it lives, up to the end of the ring's data: what programs store to, as a rule.
 pub(crate) struct Window<'r> {
     /// The reservation's, or 0, where nothing is.
     pub(crate) region: u32,
@@ -311,7 +308,7 @@ pub(crate) struct Window<'r> {
 impl Window<'_> {
     pub(crate) const CLOSED: Self = Self { region: 0, length: 0, words: &[] };
 
-    /// `None` for what is not wholly inside, or stands in two words.
+    /// `None`, and nothing stored, for what is not wholly inside, or stands in two words.
     #[inline(always)]
     pub(crate) fn store<const N: usize>(&self, offset: u32, value: u64) -> Option<()> {
         let start = index(offset);

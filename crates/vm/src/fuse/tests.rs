@@ -11,7 +11,6 @@ use super::*;
 use crate::account::Account;
 use crate::error::Fault;
 use crate::host::DeterministicHost;
-use crate::maps::VmMap;
 use crate::numbers::HelperNumbers;
 use crate::program::{Outcome, Parts, VmProgram};
 use crate::validate::{Rules, validate};
@@ -35,14 +34,14 @@ impl Random {
 }
 
 /// Mostly beginnings of groups that go on as they must, or nearly; jumps lead anywhere, also into the middle of one.
-fn program(random: &mut Random, map: i32) -> Vec<Instruction> {
+fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instruction> {
     let mut code = alloc::vec![i(0xbf, 6, 1, 0, 0), i(0xbf, 7, 10, 0, 0), i(0x07, 7, 0, 0, -16)];
     let length = 1 + random.below(20);
     for _ in 0..length {
         let (d, s) = (random.of(&[0u8, 1, 2, 3]), random.of(&[0u8, 1, 2, 3, 6, 7, 10]));
         let near = if random.below(8) == 0 { random.of(&[0u8, 1, 2, 3]) } else { d };
         let (k, place) = (random.of(&[0, 1, -1, 32, 31, 64, 0xff, i32::MIN]), random.of(&[0i16, 8, 4]));
-        match random.below(16) {
+        match random.below(20) {
             0 => code.extend([i(0xbf, d, s, 0, 0), i(0x07, near, 0, 0, k)]),
             1 => code.extend([i(0xbf, d, s, 0, 0), i(0x57, near, 0, 0, k)]),
             2 => code.extend([i(random.of(&[0xbf, 0xbc]), d, s, 0, 0)]),
@@ -71,7 +70,7 @@ fn program(random: &mut Random, map: i32) -> Vec<Instruction> {
                 code.extend([i(0x62, 10, 0, -4, random.of(&[0, 1, 7, 8])), i(0xbf, 2, 10, 0, 0)]);
                 code.extend([i(0x07, 2, 0, 0, if random.below(16) == 0 { -2 } else { -4 })]);
                 let target = if random.below(16) == 0 { 3 } else { 1u8 };
-                code.extend([i(0x18, target, 1, 0, map), i(0, 0, 0, 0, 0), i(0x85, 0, 0, 0, 1)]);
+                code.extend([i(0x18, target, 1, 0, array), i(0, 0, 0, 0, 0), i(0x85, 0, 0, 0, 1)]);
                 let nearly = random.below(8) == 0;
                 code.push(i(
                     0x15,
@@ -84,7 +83,35 @@ fn program(random: &mut Random, map: i32) -> Vec<Instruction> {
             }
             13 => code.push(i(random.of(&[0x15, 0x55, 0x25]), d, 0, random.of(&[-9, -4, -1, 1, 2, 5]), k)),
             14 => code.push(i(random.of(&[0x0f, 0xaf, 0x1f, 0x27]), d, random.of(&[0, 1, 2]), 0, 0)),
-            _ => code.push(i(random.of(&[0x7b, 0x63]), 10, d, random.of(&[-16, -8, -4]), 0)),
+            15 | 16 => {
+                let nearly = random.below(16) == 0;
+                code.extend([i(0x18, 1 + u8::from(nearly), 1, 0, queue), i(0, 0, 0, 0, 0)]);
+                code.push(i(0xbf, if random.below(8) == 0 { 4 } else { 2 }, random.of(&[7, 7, 7, 6]), 0, 0));
+                let flags = [i(0xb7, random.of(&[3, 3, 3, 4]), 0, 0, random.of(&[0, 2, 2, 1]))];
+                let helper = random.of(&[87, 87, 88, 89]);
+                code.extend_from_slice(&flags[..usize::from(helper == 87)]);
+                code.push(i(0x85, 0, 0, 0, helper));
+            }
+            17 | 18 => {
+                let nearly = random.below(16) == 0;
+                code.extend([i(0x18, 1, 1, 0, ring), i(0, 0, 0, 0, 0)]);
+                code.push(i(0xb7, 2 + u8::from(nearly), 0, 0, random.of(&[16, 16, 24, 5000])));
+                code.extend([i(0xb7, 3, 0, 0, i32::from(random.below(16) == 0)), i(0x85, 0, 0, 0, 131)]);
+                code.push(i(0x15, 0, 0, random.of(&[7, 7, 7, 1]), 0));
+                let store = random.of(&[0x7b, 0x63]);
+                code.extend([i(store, 0, 2, 8, 0), i(store, 0, 3, place, 0)]);
+                code.extend([i(0x61, d, 0, 8, 0), i(0x63, 0, d, 12, 0)]);
+                code.extend([
+                    i(0xbf, if random.below(8) == 0 { 3 } else { 1 }, random.of(&[0, 0, 0, 0, 7]), 0, 0),
+                    i(0xb7, 2, 0, 0, random.of(&[0, 1, 2])),
+                ]);
+                code.push(i(0x85, 0, 0, 0, random.of(&[132, 133])));
+            }
+            _ => {
+                let store = random.of(&[0x7b, 0x63]);
+                code.push(i(store, 10, d, random.of(&[-16, -8, -4]), 0));
+                code.push(i(random.of(&[store, store, 0x6b]), 10, near, random.of(&[-16, -8, -4, -2]), 0));
+            }
         }
     }
     code.extend([i(0x0f, 0, 1, 0, 0), i(0x0f, 0, 2, 0, 0), i(0x0f, 0, 3, 0, 0), i(0x95, 0, 0, 0, 0)]);
@@ -108,24 +135,43 @@ fn program(random: &mut Random, map: i32) -> Vec<Instruction> {
     code
 }
 
+#[derive(Debug, PartialEq)]
 struct Seen {
     ended: Result<Outcome, Fault>,
     context: [u8; 16],
+    /// Of the array, then of the queue.
     values: Vec<u64>,
+    records: Vec<Vec<u8>>,
 }
 
-fn run(code: &[Instruction], map: &VmMap, fuses: bool, budget: u64, groups: &mut BTreeMap<u8, u32>) -> Seen {
+fn run(code: &[Instruction], fuses: bool, budget: u64, groups: &mut BTreeMap<u8, u32>) -> Seen {
+    let spec = |kind, key_size, value_size, max_entries| MapSpec {
+        name: "map",
+        kind,
+        key_size,
+        value_size,
+        max_entries,
+        flags: 0,
+        initial_value: None,
+        read_only: false,
+    };
+    // New ones each time: their addresses and what was in them are the same then.
+    let vm = Vm::new();
+    let maps = [(MapKind::ARRAY, 4, 8, 8), (MapKind::QUEUE, 0, 8, 3), (MapKind::RINGBUF, 0, 0, 4096)]
+        .map(|(kind, key, value, entries)| vm.create_map(&spec(kind, key, value, entries)).unwrap());
     let host = Arc::new(DeterministicHost::new());
     let rules = Rules { numbers: HelperNumbers::Linux, host: &*host };
-    let mut validated = validate(code, rules, |_| Some(map.clone())).expect("a valid program");
+    let mut validated =
+        validate(code, rules, |number| maps.get(number as usize).cloned()).expect("a valid program");
     if fuses {
         fuse(&mut validated.ops);
     }
     for op in validated.ops.iter().filter(|op| op.code as u8 > Trap as u8) {
         *groups.entry(op.code as u8).or_default() += 1;
     }
+    let [array, queue, ring] = &maps;
     for key in 0..8u32 {
-        map.update(&key.to_ne_bytes(), &[0; 8], 0).unwrap();
+        array.update(&key.to_ne_bytes(), &[0; 8], 0).unwrap();
     }
     let program = VmProgram::new(Parts {
         name: Box::from("program"),
@@ -141,37 +187,31 @@ fn run(code: &[Instruction], map: &VmMap, fuses: bool, budget: u64, groups: &mut
     });
     let mut context = [0x5a; 16];
     let ended = program.run(&mut context);
-    let values = (0..8u32).map(|key| {
-        let mut value = [0; 8];
-        map.lookup(&key.to_ne_bytes(), &mut value).unwrap();
-        u64::from_ne_bytes(value)
-    });
-    Seen { ended, context, values: values.collect() }
+    let mut values = Vec::new();
+    let mut value = [0; 8];
+    for key in 0..8u32 {
+        array.lookup(&key.to_ne_bytes(), &mut value).unwrap();
+        values.push(u64::from_ne_bytes(value));
+    }
+    while queue.pop(&mut value).is_ok() {
+        values.push(u64::from_ne_bytes(value));
+    }
+    let mut records = Vec::new();
+    let _ = ring.ring().unwrap().drain(usize::MAX, |record| records.push(record.to_vec()));
+    Seen { ended, context, values, records }
 }
 
 #[test]
 fn fused_and_one_by_one_are_the_same() {
-    let spec = MapSpec {
-        name: "map",
-        kind: MapKind::ARRAY,
-        key_size: 4,
-        value_size: 8,
-        max_entries: 8,
-        flags: 0,
-        initial_value: None,
-        read_only: false,
-    };
-    let map = Vm::new().create_map(&spec).unwrap();
     let mut random = Random(1);
     let (mut groups, mut none) = (BTreeMap::new(), BTreeMap::new());
     let (mut returned, mut stopped) = (0, 0);
-    for _ in 0..4000 {
-        let code = program(&mut random, 1);
+    for _ in 0..6000 {
+        let code = program(&mut random, [0, 1, 2]);
         let budget = random.of(&[7, 30, 100, 1000]);
-        let one_by_one = run(&code, &map, false, budget, &mut none);
-        let fused = run(&code, &map, true, budget, &mut groups);
-        assert_eq!(fused.ended, one_by_one.ended, "{code:#?}");
-        assert_eq!((fused.context, fused.values), (one_by_one.context, one_by_one.values), "{code:#?}");
+        let one_by_one = run(&code, false, budget, &mut none);
+        let fused = run(&code, true, budget, &mut groups);
+        assert_eq!(fused, one_by_one, "{code:#?}");
         match fused.ended {
             Ok(_) => returned += 1,
             Err(_) => stopped += 1,
