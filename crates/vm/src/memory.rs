@@ -18,6 +18,7 @@
 //! Maps found in maps while the program runs get positions behind those of the program's own, for as long as it runs.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::OnceCell;
 use core::sync::atomic::Ordering;
@@ -26,6 +27,7 @@ use crate::decode::atomic;
 use crate::error::FaultKind;
 use crate::maps::VmMap;
 use crate::maps::area::{Area, Shape, Word, Words, mask, narrow, replace, shift, widen};
+use crate::maps::hash::Hash;
 use crate::ring::{Books, RingMap, RingReservation, Window};
 use crate::{MAX_CALL_FRAMES, MAX_PROGRAM_MAPS, STACK_FRAME_SIZE};
 
@@ -107,8 +109,12 @@ pub(crate) struct MapSlot {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     shape: Option<Shape>,
+    /// The values, where all of them are at hand and have no padding.
+    flat: Option<Arc<Words>>,
     /// Entries of an array whose elements programs look up by a 32-bit index; 0 for other kinds.
     elements: u32,
+    /// The table of a hash map whose keys are words.
+    words: Option<Arc<Hash>>,
     pub(crate) map: VmMap,
 }
 
@@ -117,7 +123,9 @@ impl MapSlot {
         let slot = u32::try_from(slot).unwrap_or(SLOT_MASK);
         let region = Region::Map { slot, id: map.id() }.number();
         let (readable, writable) = (map.programs_read(), map.programs_write());
-        Self { region, readable, writable, shape: map.area().map(Area::shape), elements: map.elements(), map }
+        let (shape, flat) = (map.area().map(Area::shape), map.area().and_then(Area::flat));
+        let (elements, words) = (map.elements(), map.words());
+        Self { region, readable, writable, shape, flat, elements, words, map }
     }
 
     /// The address of a value.
@@ -129,6 +137,14 @@ impl MapSlot {
     /// Where `N` bytes at `offset` are, when they are wholly inside one value.
     #[inline(always)]
     fn place<const N: usize>(&self, offset: u32) -> Option<(&Words, usize)> {
+        if let (Some(words), Some(_)) = (&self.flat, shift::<N>(index(offset))) {
+            return Some((words, index(offset)));
+        }
+        self.place_in_value::<N>(offset)
+    }
+
+    #[inline(always)]
+    fn place_in_value<const N: usize>(&self, offset: u32) -> Option<(&Words, usize)> {
         let shape = self.shape.as_ref()?;
         if !shape.holds(offset, N) {
             return None;
@@ -143,6 +159,16 @@ pub(crate) type ReservationSlot<'run> = Option<(u32, RingReservation<'run>)>;
 /// Maps that a run has found in maps. Made when there is a first one; what is in it stays as long as the run.
 #[derive(Debug, Default)]
 pub(crate) struct Acquired(OnceCell<Box<[OnceCell<MapSlot>; MAX_PROGRAM_MAPS]>>);
+
+impl Acquired {
+    /// The end of a run. Most have nothing to clear up, and to look is cheaper than to call what would.
+    #[inline(always)]
+    pub(crate) fn end(self) {
+        if self.0.get().is_none() {
+            core::mem::forget(self);
+        }
+    }
+}
 
 /// Something that a helper made for a callback to look at.
 struct Shown {
@@ -559,36 +585,38 @@ impl<'m, 'run> Memory<'m, 'run> {
         Some((slot, slot.map.area()?))
     }
 
-    /// `bpf_map_lookup_elem` where it is an array's, and the key lies where it mostly does; `None` leaves it to the helper.
+    /// `bpf_map_lookup_elem` where it is an array's, or a hash map's with keys of a word, and the key lies where it mostly does; `None` leaves it to the helper.
     #[inline(always)]
     pub(crate) fn lookup_element(&self, handle: u64, key: u64) -> Option<u64> {
         let slot = self.maps.get(index(high(handle) & SLOT_MASK))?;
-        if slot.elements == 0 || handle != Region::Handle(high(handle) & SLOT_MASK).address(0) {
+        if handle != Region::Handle(high(handle) & SLOT_MASK).address(0) {
             return None;
         }
-        let element = low(self.load::<4>(key)?);
-        if element >= slot.elements {
-            return Some(0);
+        let element = if slot.elements != 0 {
+            Some(low(self.load::<4>(key)?)).filter(|element| *element < slot.elements)
+        } else {
+            let table = slot.words.as_ref()?;
+            table.lookup_word(self.word(key, table.key_size())?)
+        };
+        element.map_or(Some(0), |element| {
+            slot.shape.as_ref()?.offset(element).map(|offset| slot.address(offset))
+        })
+    }
+
+    /// A key of 4 or 8 bytes on the stack.
+    #[inline(always)]
+    fn word(&self, address: u64, size: usize) -> Option<usize> {
+        let bytes = self.plain(address, size)?;
+        match bytes.first_chunk() {
+            Some(bytes) => usize::try_from(widen::<8>(*bytes)).ok(),
+            None => Some(index(low(widen::<4>(*bytes.first_chunk()?)))),
         }
-        slot.shape.as_ref()?.offset(element).map(|offset| slot.address(offset))
     }
 
     #[inline(always)]
     fn reservation(&self, region: u32) -> Option<&RingReservation<'run>> {
         let (number, reservation) = self.reservations.get(index(region & SLOT_MASK))?.as_ref()?;
         if *number == region { Some(reservation) } else { None }
-    }
-}
-
-/// Only a run that a host's panic ends has reservations here still: nobody is there to be told of wakeups, which the next commit makes up for.
-impl Drop for Memory<'_, '_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.live != 0 {
-            for (_, reservation) in self.reservations.iter_mut().filter_map(Option::take) {
-                reservation.abandon(&self.books);
-            }
-        }
     }
 }
 

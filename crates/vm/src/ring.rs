@@ -89,7 +89,8 @@ impl RingMap {
     }
 
     /// What became of every reservation so far. What a program left uncommitted is discarded. Reservations and their commits are counted when the run
-    /// that made them is over, wakes the consumer, or comes to another ring; refusals at once.
+    /// that made them is over, wakes the consumer, or comes to another ring; refusals at once. What a host's panic in the middle of a run
+    /// discards is not counted.
     #[must_use]
     pub fn tally(&self) -> Tally {
         let mut tally = self.producer.tally();
@@ -164,6 +165,11 @@ impl<'r> Books<'r> {
         count.set(count.get().wrapping_add(1));
     }
 
+    #[inline(always)]
+    fn is_settled(&self) -> bool {
+        self.ring.get().is_none()
+    }
+
     /// Tells the ring.
     #[inline(never)]
     fn settle(&self) {
@@ -180,7 +186,7 @@ impl<'r> Books<'r> {
 impl Drop for Books<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.ring.get().is_some() {
+        if !self.is_settled() {
             self.settle();
         }
     }
@@ -241,12 +247,6 @@ impl<'r> RingReservation<'r> {
         let wakeup = if submits { inner.submit(flags) } else { inner.discard(flags) };
         books.count(ring, submits);
         woken(map, ring, wakeup, books)
-    }
-
-    /// Discards it where nobody can be woken: the next commit does.
-    #[cold]
-    pub(crate) fn abandon(self, books: &Books<'r>) {
-        books.count(self.ring, false);
     }
 
     #[inline(always)]

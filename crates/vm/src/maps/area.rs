@@ -7,6 +7,7 @@
 //! straddle two words go byte by byte.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -144,13 +145,13 @@ impl Shape {
 #[derive(Debug)]
 enum Chunks {
     /// All values, from the beginning.
-    Whole(Words),
+    Whole(Arc<Words>),
     /// Values added as they are needed. Chunk 0 has `1 << FIRST_CHUNK_BITS` slots, each later chunk as many as all before
     /// it together; what is there never moves.
     Growing(Box<[Once<Words>; CHUNKS]>),
 }
 
-const FIRST_CHUNK_BITS: u32 = 4;
+const FIRST_CHUNK_BITS: u32 = Area::FIRST_CHUNK_BITS;
 const CHUNKS: usize = 29;
 
 impl Area {
@@ -158,7 +159,7 @@ impl Area {
     pub(crate) fn whole(value_size: u32, entries: u32) -> Option<Self> {
         let stride = stride(value_size)?;
         let words = index(stride >> 3).checked_mul(index(entries))?;
-        Self::new(value_size, Chunks::Whole(Words::zeroed(words)?))
+        Self::new(value_size, Chunks::Whole(Arc::new(Words::zeroed(words)?)))
     }
 
     /// Bytes that [`growing`](Self::growing) takes at once.
@@ -183,14 +184,8 @@ impl Area {
         self.shape.stride
     }
 
-    /// Slots that the chunk which begins at `slot` would have; 0 when no chunk begins there.
-    pub(crate) fn chunk_slots(slot: u32) -> u32 {
-        match slot {
-            0 => 1 << FIRST_CHUNK_BITS,
-            slot if slot.is_power_of_two() && slot >= 1 << FIRST_CHUNK_BITS => slot,
-            _ => 0,
-        }
-    }
+    /// The first chunk of a growing area has `1 << FIRST_CHUNK_BITS` values.
+    pub(crate) const FIRST_CHUNK_BITS: u32 = 4;
 
     /// Adds the chunk that begins at `slot`, `slots` long. Whoever owns the slots calls this under its lock.
     pub(crate) fn grow(&self, slot: u32, slots: u32) -> Option<()> {
@@ -204,6 +199,14 @@ impl Area {
     /// The program's offset of a value; `None` when it does not fit 32 bits.
     pub(crate) fn offset(&self, slot: u32) -> Option<u32> {
         self.shape.offset(slot)
+    }
+
+    /// All its values, if they are whole words: what is within one word is within one value then.
+    pub(crate) fn flat(&self) -> Option<Arc<Words>> {
+        match &self.chunks {
+            Chunks::Whole(words) if self.shape.value_size == self.shape.stride => Some(Arc::clone(words)),
+            _ => None,
+        }
     }
 
     /// How its values stand.
@@ -419,7 +422,7 @@ mod tests {
         let mut slot = 0u32;
         let mut chunk = 0;
         while slot < 1 << 20 {
-            let slots = Area::chunk_slots(slot);
+            let slots = slot.max(1 << FIRST_CHUNK_BITS);
             assert_eq!(chunk_of(slot), (chunk, slot));
             assert_eq!(chunk_of(slot + slots - 1), (chunk, slot));
             slot += slots;

@@ -74,20 +74,29 @@ impl VmMap {
             matches!(kind, MapKind::HASH | MapKind::LRU_HASH) || is_per_cpu && kind != MapKind::PERCPU_ARRAY;
         // Few values are quicker found, and need less, where they are all there.
         let is_whole = cpus > 1 || values <= WHOLE;
+        let slots = spec.max_entries.saturating_add(1);
+        let first_bits = match slots.checked_next_power_of_two() {
+            Some(whole)
+                if values <= WHOLE && Hash::slot_bytes(spec.key_size, slots, whole) <= WHOLE_INDEX =>
+            {
+                whole.trailing_zeros()
+            }
+            _ => Area::FIRST_CHUNK_BITS,
+        };
+        let evicts = matches!(kind, MapKind::LRU_HASH | MapKind::LRU_PERCPU_HASH);
+        let table = Hash::bytes(spec.max_entries, evicts, first_bits);
+        let slot = Hash::slot_bytes(spec.key_size, 1, 1);
         let (now, entry) = match kind {
             MapKind::ARRAY => (stride.saturating_mul(entries), 0),
             MapKind::PERCPU_ARRAY => (values, 0),
-            _ if is_hash && is_whole => (values, Hash::slot_bytes(spec.key_size, 0)),
+            _ if is_hash && is_whole => (values.saturating_add(table), slot),
             MapKind::RINGBUF => (RingMap::bytes(spec.max_entries), 0),
             MapKind::USER_RINGBUF => (UserRing::bytes(spec.max_entries), 0),
             MapKind::PROG_ARRAY => (Slots::<VmProgram>::bytes(spec.max_entries), 0),
             MapKind::ARRAY_OF_MAPS => (Slots::<VmMap>::bytes(spec.max_entries), 0),
             MapKind::PERF_EVENT_ARRAY => (Slots::<Arc<PerfRing>>::bytes(spec.max_entries), 0),
             MapKind::QUEUE | MapKind::STACK => (0, u64::from(spec.value_size)),
-            _ => (
-                Area::GROWING_BYTES,
-                Hash::slot_bytes(spec.key_size, u32::try_from(stride).unwrap_or(u32::MAX)),
-            ),
+            _ => (Area::GROWING_BYTES.saturating_add(table), slot.saturating_add(stride)),
         };
         let now = now.saturating_add(own);
         let charge = account.open();
@@ -132,7 +141,6 @@ impl VmMap {
                 (None, Store::Ring(ring))
             }
             _ => {
-                let evicts = matches!(kind, MapKind::LRU_HASH | MapKind::LRU_PERCPU_HASH);
                 let area = if is_whole {
                     let slots = spec.max_entries.checked_add(1).and_then(|slots| slots.checked_mul(cpus));
                     slots.and_then(|slots| Area::whole(spec.value_size, slots))
@@ -140,8 +148,8 @@ impl VmMap {
                     Area::growing(spec.value_size)
                 };
                 let area = area.ok_or_else(no_memory)?;
-                let hash = Hash::new(spec.key_size, spec.max_entries, evicts, u64::from(seed));
-                (Some(area), Store::Hash(hash))
+                let hash = Hash::new(spec.key_size, spec.max_entries, evicts, u64::from(seed), first_bits);
+                (Some(area), Store::Hash(Arc::new(hash.ok_or_else(no_memory)?)))
             }
         };
         if let (Some(area), Some(value)) = (&area, spec.initial_value) {
@@ -167,6 +175,8 @@ impl VmMap {
 
 /// Bytes of values that a hash map takes at once rather than one after the other.
 const WHOLE: u64 = 4096;
+/// Bytes of buckets, chains and keys that it takes at once.
+const WHOLE_INDEX: u64 = 1 << 15;
 
 /// Why Linux would refuse to create a map.
 struct Refused {

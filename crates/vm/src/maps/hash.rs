@@ -1,40 +1,40 @@
 //! Hash maps, plain and LRU.
 //!
-//! Keys and links stand here under a lock; values stand in an [`Area`], where programs reach them without it. As in
-//! Linux, an update puts the new value into a slot of its own: who still points to the old value keeps reading it until
-//! the slot is used again, and after a deletion too. Slots are never given back, so no pointer ever leads astray.
+//! Buckets, chains and keys stand in an [`Index`], where lookups find them without a lock; lists of slots stand here under the lock that writers hold;
+//! values stand in an [`Area`](super::area::Area), where programs reach them. As in Linux, an update puts the new value into a slot of its own: who still
+//! points to the old value keeps reading it until the slot is used again, and after a deletion too. Slots are never given back, so no pointer ever leads
+//! astray.
 //!
 //! Every entry is also in one list, oldest first. It is the order of [`next_key`](Hash::next_key), the same in every run;
-//! in an LRU map a lookup by a program moves the entry to its end, and the front is what gives way.
+//! in an LRU map a lookup by a program moves the entry to its end, and the front is what gives way. The lookup only notes that; whoever holds the lock next
+//! moves it, before anything else. What is lost are notes beyond those there is room for while a writer holds the lock.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use spin::Mutex;
-
-use super::area::Area;
+use super::index::{Changed, Index, Key, NONE, OneWord, word};
+use super::notes::Notes;
+use super::order::{FENCE_REUSE, Lock, fence};
 use super::{EXIST, NOEXIST};
-use crate::account::Charge;
 use crate::error::MapError;
-use crate::memory::{index, low};
+use crate::memory::index;
 
 /// A hash map without its values.
 #[derive(Debug)]
 pub(crate) struct Hash {
-    table: Mutex<Table>,
+    index: Index,
+    key_size: usize,
+    /// Those of an LRU map.
+    notes: Option<Box<Notes>>,
+    table: Lock<Table>,
 }
 
+/// What only those see who hold the lock.
 #[derive(Debug)]
 struct Table {
-    key_size: usize,
     max_entries: u32,
-    evicts: bool,
-    seed: u64,
-    /// First entry of each chain; a power of two of them, at least as many as there are slots.
-    buckets: Vec<u32>,
     entries: Vec<Entry>,
-    /// The key of slot `i` begins at `i * key_size`. Keys of up to eight bytes are compared as heads.
-    keys: Vec<u8>,
-    /// First of the slots that were used and are free again, linked through `chain`.
+    /// First of the slots that were used and are free again, linked through `newer`.
     free: u32,
     /// Slots from here on were never used.
     fresh: u32,
@@ -45,42 +45,62 @@ struct Table {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// The key's first eight bytes.
-    head: u64,
-    hash: u32,
-    chain: u32,
+    /// [`FREE`] for a slot that is not in the list.
     older: u32,
     newer: u32,
 }
 
-/// No slot.
-const NONE: u32 = u32::MAX;
+/// No slot, and not the end of the list either.
+const FREE: u32 = NONE - 1;
+
+/// Looks without the lock. More than one is needed only when a writer finished a change in the same bucket meanwhile.
+const LOOKS: u32 = 8;
 
 impl Hash {
-    /// An empty map that takes no memory yet. With `evicts` the oldest entry gives way to a new one.
-    pub(crate) fn new(key_size: u32, max_entries: u32, evicts: bool, seed: u64) -> Self {
+    /// An empty map, which takes slots as they are needed, `1 << first_bits` at first. With `evicts` the oldest entry gives way to a new one. `None` when the
+    /// allocator has no room.
+    pub(crate) fn new(
+        key_size: u32,
+        max_entries: u32,
+        evicts: bool,
+        seed: u64,
+        first_bits: u32,
+    ) -> Option<Self> {
+        let index = Index::new(key_size, max_entries.saturating_add(1), first_bits, seed)?;
         let table = Table {
-            key_size: index(key_size),
             max_entries,
-            evicts,
-            seed,
-            buckets: Vec::new(),
             entries: Vec::new(),
-            keys: Vec::new(),
             free: NONE,
             fresh: 0,
             oldest: NONE,
             newest: NONE,
             len: 0,
         };
-        Self { table: Mutex::new(table) }
+        let notes = evicts.then(|| Box::new(Notes::new()));
+        Some(Self { index, key_size: crate::memory::index(key_size), notes, table: Lock::new(table) })
     }
 
-    /// Bytes that one more slot takes, with the value.
-    pub(crate) fn slot_bytes(key_size: u32, stride: u32) -> u64 {
-        // Chains begin in up to two words per slot.
-        const LINKS: u64 = (size_of::<Entry>() + 2 * size_of::<u32>()) as u64;
-        LINKS.saturating_add(u64::from(key_size)).saturating_add(u64::from(stride))
+    /// Bytes that an empty map takes.
+    pub(crate) fn bytes(max_entries: u32, evicts: bool, first_bits: u32) -> u64 {
+        let notes = if evicts { size_of::<Notes>() as u64 } else { 0 };
+        Index::bytes(max_entries.saturating_add(1), first_bits).saturating_add(notes)
+    }
+
+    /// Bytes that so many slots take when they are added with so many buckets, without values.
+    pub(crate) fn slot_bytes(key_size: u32, slots: u32, buckets: u32) -> u64 {
+        let entries = u64::from(slots).saturating_mul(size_of::<Entry>() as u64);
+        Index::chunk_bytes(key_size, slots, buckets).saturating_add(entries)
+    }
+
+    /// Whether a key is one word, which [`lookup_word`](Self::lookup_word) finds.
+    pub(crate) fn has_words(&self) -> bool {
+        matches!(self.key_size, 4 | 8) && self.key_size <= size_of::<usize>() && self.notes.is_none()
+    }
+
+    /// Bytes of a key.
+    #[inline(always)]
+    pub(crate) fn key_size(&self) -> usize {
+        self.key_size
     }
 
     /// Entries.
@@ -90,13 +110,74 @@ impl Hash {
 
     /// The slot of `key`. With `uses`, an LRU map takes the entry for recently used.
     pub(crate) fn lookup(&self, key: &[u8], uses: bool) -> Option<u32> {
-        let mut table = self.table.lock();
-        let slot = table.find(key, table.hash(key))?;
-        if uses && table.evicts {
-            table.unlist(slot);
-            table.list(slot);
+        let slot = if self.key_size <= size_of::<usize>() {
+            self.find(&OneWord(word(key)))
+        } else {
+            self.find(key)
+        }?;
+        if let (true, Some(notes)) = (uses, &self.notes)
+            && !notes.add(slot)
+        {
+            self.move_to_end(notes, slot);
         }
         Some(slot)
+    }
+
+    /// The slot of a key of 4 or 8 bytes, in a map that [`has_words`](Self::has_words).
+    #[inline(never)]
+    pub(crate) fn lookup_word(&self, key: usize) -> Option<u32> {
+        let hash = self.index.hash(&OneWord(key));
+        match self.index.glance(key, hash) {
+            Ok(found) => found,
+            Err(Changed) => self.find_word(key, hash),
+        }
+    }
+
+    #[inline(never)]
+    fn find_word(&self, key: usize, hash: usize) -> Option<u32> {
+        self.index.look(&OneWord(key), hash).unwrap_or_else(|Changed| self.find_again(&OneWord(key), hash))
+    }
+
+    #[inline(always)]
+    fn find<K: Key + ?Sized>(&self, key: &K) -> Option<u32> {
+        let hash = self.index.hash(key);
+        match self.index.look(key, hash) {
+            Ok(found) => found,
+            Err(Changed) => self.find_again(key, hash),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_again<K: Key + ?Sized>(&self, key: &K, hash: usize) -> Option<u32> {
+        for _ in 1..LOOKS {
+            if let Ok(found) = self.index.look(key, hash) {
+                return found;
+            }
+        }
+        // So many changes in one bucket while this ran: their author is not stopped, and holds the lock only so long.
+        let _table = self.table.lock();
+        Some(self.index.find(key, hash)?.slot)
+    }
+
+    /// There is no room for a note: this lookup moves the entries, if nobody else is there.
+    #[cold]
+    fn move_to_end(&self, notes: &Notes, slot: u32) {
+        if let Some(mut table) = self.table.try_lock() {
+            notes.take(|slot| table.renew(slot));
+            table.renew(slot);
+            notes.set_last(table.newest);
+        }
+    }
+
+    /// Lets `work` work on the lists, which are up to date.
+    fn locked<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
+        let mut table = self.table.lock();
+        let Some(notes) = &self.notes else { return work(&mut table) };
+        notes.take(|slot| table.renew(slot));
+        let done = work(&mut table);
+        notes.set_last(table.newest);
+        done
     }
 
     /// Lets `read` read the value of `key`, not torn by deletion and re-use.
@@ -105,248 +186,171 @@ impl Hash {
         key: &[u8],
         read: impl FnOnce(u32) -> Result<(), MapError>,
     ) -> Result<(), MapError> {
-        let table = self.table.lock();
-        read(table.find(key, table.hash(key)).ok_or(MapError::NotFound)?)
+        let _table = self.table.lock();
+        read(self.index.find(key, self.index.hash(key)).ok_or(MapError::NotFound)?.slot)
     }
 
     /// All keys, oldest first; `None` when the allocator has no room.
     pub(crate) fn keys(&self) -> Option<Vec<u8>> {
-        let table = self.table.lock();
-        let mut keys = Vec::new();
-        keys.try_reserve_exact(index(table.len).checked_mul(table.key_size)?).ok()?;
-        let mut slot = table.oldest;
-        while let Some(key) = table.key(slot).filter(|_| slot != NONE) {
-            keys.extend_from_slice(key);
-            slot = table.entry(slot).newer;
-        }
-        Some(keys)
+        self.locked(|table| {
+            let mut keys = Vec::new();
+            keys.try_reserve_exact(index(table.len).checked_mul(self.key_size)?).ok()?;
+            let mut slot = table.oldest;
+            while slot != NONE {
+                self.index.read_key(slot, self.key_size, |piece| keys.extend_from_slice(piece));
+                slot = table.entry(slot).newer;
+            }
+            Some(keys)
+        })
     }
 
-    /// `htab_map_update_elem` and its brothers. `write` writes the value of a slot, and is told whether it is the slot of a new entry; with `in_place` an
-    /// entry that is there keeps its slot.
+    /// `htab_map_update_elem` and its brothers. `grow` makes room for the values of so many slots after so many, and pays for them. `write` writes the value of a
+    /// slot, and is told whether it is the slot of a new entry; with `in_place` an entry that is there keeps its slot.
     pub(crate) fn update(
         &self,
-        area: &Area,
-        charge: &Charge,
         key: &[u8],
         flags: u64,
         in_place: bool,
+        grow: impl FnOnce(u32, u32, u64) -> Option<()>,
         write: impl FnOnce(u32, bool) -> Result<(), MapError>,
     ) -> Result<(), MapError> {
         if flags > EXIST {
             return Err(MapError::Invalid);
         }
-        let mut table = self.table.lock();
-        let hash = table.hash(key);
-        let old = table.find(key, hash);
-        match old {
-            Some(_) if flags == NOEXIST => return Err(MapError::Exists),
-            Some(slot) if in_place => {
-                write(slot, false)?;
-                table.unlist(slot);
-                table.list(slot);
-                return Ok(());
-            }
-            None if flags == EXIST => return Err(MapError::NotFound),
-            None if table.len >= table.max_entries => {
-                if !table.evicts {
-                    return Err(MapError::Full);
+        let hash = self.index.hash(key);
+        self.locked(|table| {
+            let old = self.index.find(key, hash);
+            match old {
+                Some(_) if flags == NOEXIST => return Err(MapError::Exists),
+                Some(old) if in_place => {
+                    write(old.slot, false)?;
+                    table.renew(old.slot);
+                    return Ok(());
                 }
-                let oldest = table.oldest;
-                table.remove(oldest);
+                None if flags == EXIST => return Err(MapError::NotFound),
+                None if table.len >= table.max_entries => {
+                    if self.notes.is_none() {
+                        return Err(MapError::Full);
+                    }
+                    let oldest = self.index.find_slot(table.oldest).ok_or(MapError::NoMemory)?;
+                    self.index.remove(oldest);
+                    table.remove(oldest.slot);
+                }
+                _ => {}
             }
-            _ => {}
-        }
-        let slot = match (table.take_slot(area, charge), old) {
-            (Some(slot), _) => slot,
-            // No memory for a slot of its own: a value that is there already is overwritten in its place.
-            (None, Some(slot)) => return write(slot, false),
-            (None, None) => return Err(MapError::NoMemory),
-        };
-        if let Err(error) = write(slot, true) {
-            table.give_slot(slot);
-            return Err(error);
-        }
-        if let Some(old) = old {
-            table.remove(old);
-        }
-        table.insert(slot, key, hash);
-        Ok(())
+            let slot = match (self.take_slot(table, grow), old) {
+                (Some(slot), _) => slot,
+                // No memory for a slot of its own: a value that is there already is overwritten in its place.
+                (None, Some(old)) => return write(old.slot, false),
+                (None, None) => return Err(MapError::NoMemory),
+            };
+            fence(FENCE_REUSE);
+            if let Err(error) = write(slot, true) {
+                table.give_slot(slot);
+                return Err(error);
+            }
+            self.index.write_key(slot, key);
+            // Growth may have changed where the old one is.
+            match old.and_then(|_| self.index.find(key, hash)) {
+                Some(old) => {
+                    self.index.replace(old, slot);
+                    table.remove(old.slot);
+                }
+                None => self.index.insert(slot, hash),
+            }
+            table.list(slot);
+            table.len = table.len.saturating_add(1);
+            Ok(())
+        })
     }
 
     /// Takes the entry out; its value stays where it is until the slot is used again.
     pub(crate) fn delete(&self, key: &[u8]) -> Result<(), MapError> {
-        let mut table = self.table.lock();
-        let slot = table.find(key, table.hash(key)).ok_or(MapError::NotFound)?;
-        table.remove(slot);
-        Ok(())
+        self.locked(|table| {
+            let found = self.index.find(key, self.index.hash(key)).ok_or(MapError::NotFound)?;
+            self.index.remove(found);
+            table.remove(found.slot);
+            Ok(())
+        })
     }
 
     /// The key after `key`, oldest first; the first one when there is no `key` or it is gone.
     pub(crate) fn next_key(&self, key: Option<&[u8]>, out: &mut [u8]) -> Result<(), MapError> {
-        let table = self.table.lock();
-        let found = key.and_then(|key| table.find(key, table.hash(key)));
-        let next = match found {
-            Some(slot) => table.entry(slot).newer,
-            None => table.oldest,
-        };
-        let key = table.key(next).ok_or(MapError::NotFound)?;
-        if key.len() != out.len() {
-            return Err(MapError::Invalid);
+        self.locked(|table| {
+            let found = key
+                .filter(|key| key.len() == self.key_size)
+                .and_then(|key| self.index.find(key, self.index.hash(key)));
+            let next = match found {
+                Some(found) => table.entry(found.slot).newer,
+                None => table.oldest,
+            };
+            if next == NONE {
+                return Err(MapError::NotFound);
+            }
+            if self.key_size != out.len() {
+                return Err(MapError::Invalid);
+            }
+            let mut rest = out;
+            self.index.read_key(next, self.key_size, |piece| {
+                if let Some((place, after)) = core::mem::take(&mut rest).split_at_mut_checked(piece.len()) {
+                    place.copy_from_slice(piece);
+                    rest = after;
+                }
+            });
+            Ok(())
+        })
+    }
+
+    /// A slot that nobody has, from the freed ones first.
+    fn take_slot(&self, table: &mut Table, grow: impl FnOnce(u32, u32, u64) -> Option<()>) -> Option<u32> {
+        if table.free != NONE {
+            let slot = table.free;
+            table.free = table.entry(slot).newer;
+            return Some(slot);
         }
-        out.copy_from_slice(key);
-        Ok(())
+        if index(table.fresh) >= table.entries.len() {
+            self.grow(table, grow)?;
+        }
+        let slot = table.fresh;
+        table.fresh = slot.checked_add(1)?;
+        Some(slot)
+    }
+
+    /// Adds a chunk of slots. One more than `max_entries` at most: the one that an update in a full map needs.
+    fn grow(&self, table: &mut Table, grow: impl FnOnce(u32, u32, u64) -> Option<()>) -> Option<()> {
+        let slots = u32::try_from(table.entries.len()).ok()?;
+        let most = table.max_entries.saturating_add(1);
+        let buckets = self.index.chunk_slots(slots);
+        let more = buckets.min(most.saturating_sub(slots));
+        let total = slots.checked_add(more)?;
+        if more == 0 {
+            return None;
+        }
+        table.entries.try_reserve_exact(index(more)).ok()?;
+        grow(slots, more, Self::slot_bytes(u32::try_from(self.key_size).ok()?, more, buckets))?;
+        self.index.grow(slots, more)?;
+        table.entries.resize(index(total), Entry { older: FREE, newer: NONE });
+        Some(())
     }
 }
 
 impl Table {
-    #[inline]
-    fn hash(&self, key: &[u8]) -> u32 {
-        // Multiply and fold, eight bytes at a time. The seed is the host's: whoever chooses keys does not know it.
-        const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut hash = self.seed ^ (key.len() as u64).wrapping_mul(FACTOR);
-        let mut mix = |word: u64| {
-            let mixed = u128::from(hash ^ word).wrapping_mul(u128::from(FACTOR ^ self.seed | 1));
-            hash = low64(mixed ^ mixed >> 64).wrapping_add(FACTOR);
-        };
-        if key.len() <= 8 {
-            mix(head(key));
-        } else {
-            key.chunks(8).for_each(|piece| mix(head(piece)));
-        }
-        low(hash ^ hash >> 32)
-    }
-
     fn entry(&self, slot: u32) -> Entry {
-        const NOWHERE: Entry = Entry { head: 0, hash: 0, chain: NONE, older: NONE, newer: NONE };
-        self.entries.get(index(slot)).copied().unwrap_or(NOWHERE)
-    }
-
-    fn key(&self, slot: u32) -> Option<&[u8]> {
-        let start = index(slot).checked_mul(self.key_size)?;
-        self.keys.get(start..start.checked_add(self.key_size)?)
-    }
-
-    #[inline]
-    fn find(&self, key: &[u8], hash: u32) -> Option<u32> {
-        let mut slot = *self.buckets.get(self.bucket(hash))?;
-        let (head, is_short) = (head(key), key.len() <= 8);
-        while slot != NONE {
-            let entry = self.entries.get(index(slot))?;
-            if entry.head == head && (is_short || entry.hash == hash && self.key(slot) == Some(key)) {
-                return Some(slot);
-            }
-            slot = entry.chain;
-        }
-        None
-    }
-
-    fn bucket(&self, hash: u32) -> usize {
-        index(hash) & self.buckets.len().wrapping_sub(1)
-    }
-
-    /// A slot that nobody has, from the freed ones first.
-    fn take_slot(&mut self, area: &Area, charge: &Charge) -> Option<u32> {
-        if self.free != NONE {
-            let slot = self.free;
-            self.free = self.entry(slot).chain;
-            return Some(slot);
-        }
-        if index(self.fresh) >= self.entries.len() {
-            self.grow(area, charge)?;
-        }
-        let slot = self.fresh;
-        self.fresh = slot.checked_add(1)?;
-        Some(slot)
+        self.entries.get(index(slot)).copied().unwrap_or(Entry { older: FREE, newer: NONE })
     }
 
     fn give_slot(&mut self, slot: u32) {
         let free = self.free;
         if let Some(entry) = self.entries.get_mut(index(slot)) {
-            entry.chain = free;
+            *entry = Entry { older: FREE, newer: free };
             self.free = slot;
         }
     }
 
-    /// Adds a chunk of slots. One more than `max_entries` at most: the one that an update in a full map needs.
-    fn grow(&mut self, area: &Area, charge: &Charge) -> Option<()> {
-        let slots = u32::try_from(self.entries.len()).ok()?;
-        let most = self.max_entries.saturating_add(1);
-        let more = Area::chunk_slots(slots).min(most.saturating_sub(slots));
-        if more == 0 || area.offset(slots.checked_add(more)?).is_none() {
-            return None;
-        }
-        let key_bytes = index(more).checked_mul(self.key_size)?;
-        let total = slots.checked_add(more)?;
-        let buckets = index(total).checked_next_power_of_two()?;
-        self.entries.try_reserve_exact(index(more)).ok()?;
-        self.keys.try_reserve_exact(key_bytes).ok()?;
-        let mut chains = Vec::new();
-        chains.try_reserve_exact(buckets).ok()?;
-        // Values that are there from the start were paid then.
-        let stride = if area.is_growing() { area.stride() } else { 0 };
-        charge.add(
-            Hash::slot_bytes(u32::try_from(self.key_size).ok()?, stride).checked_mul(u64::from(more))?,
-        )?;
-        // A charge that is not followed by its memory stays: the allocator is at its end then, and the next attempt pays anew.
-        if area.is_growing() {
-            area.grow(slots, more)?;
-        }
-        let empty = Entry { head: 0, hash: 0, chain: NONE, older: NONE, newer: NONE };
-        self.entries.resize(index(total), empty);
-        self.keys.resize(self.keys.len().checked_add(key_bytes)?, 0);
-        chains.resize(buckets, NONE);
-        self.buckets = chains;
-        let mut slot = self.oldest;
-        while slot != NONE {
-            let entry = self.entry(slot);
-            self.chain(slot, entry.hash);
-            slot = entry.newer;
-        }
-        Some(())
-    }
-
-    fn insert(&mut self, slot: u32, key: &[u8], hash: u32) {
-        let start = index(slot).saturating_mul(self.key_size);
-        if let Some(target) = self.keys.get_mut(start..start.saturating_add(self.key_size)) {
-            for (to, from) in target.iter_mut().zip(key) {
-                *to = *from;
-            }
-        }
-        if let Some(entry) = self.entries.get_mut(index(slot)) {
-            (entry.head, entry.hash) = (head(key), hash);
-        }
-        self.chain(slot, hash);
-        self.list(slot);
-        self.len = self.len.saturating_add(1);
-    }
-
     fn remove(&mut self, slot: u32) {
-        let entry = self.entry(slot);
-        let bucket = self.bucket(entry.hash);
-        let mut link = self.buckets.get(bucket).copied().unwrap_or(NONE);
-        if let (true, Some(first)) = (link == slot, self.buckets.get_mut(bucket)) {
-            *first = entry.chain;
-        }
-        while link != NONE && link != slot {
-            let next = self.entry(link).chain;
-            if let (true, Some(before)) = (next == slot, self.entries.get_mut(index(link))) {
-                before.chain = entry.chain;
-            }
-            link = next;
-        }
         self.unlist(slot);
         self.give_slot(slot);
         self.len = self.len.saturating_sub(1);
-    }
-
-    fn chain(&mut self, slot: u32, hash: u32) {
-        let bucket = self.bucket(hash);
-        if let (Some(first), Some(entry)) = (self.buckets.get_mut(bucket), self.entries.get_mut(index(slot)))
-        {
-            entry.chain = *first;
-            *first = slot;
-        }
     }
 
     /// Puts a slot at the new end of the list.
@@ -363,7 +367,7 @@ impl Table {
     }
 
     fn unlist(&mut self, slot: u32) {
-        let Entry { older, newer, .. } = self.entry(slot);
+        let Entry { older, newer } = self.entry(slot);
         match self.entries.get_mut(index(older)) {
             Some(entry) => entry.newer = newer,
             None => self.oldest = newer,
@@ -373,20 +377,12 @@ impl Table {
             None => self.newest = older,
         }
     }
-}
 
-/// The first eight bytes, or all there are and zeroes.
-#[inline(always)]
-fn head(key: &[u8]) -> u64 {
-    if let Ok(word) = <[u8; 4]>::try_from(key) {
-        return u64::from(u32::from_le_bytes(word));
+    /// Moves an entry to the new end, if it is still there.
+    fn renew(&mut self, slot: u32) {
+        if self.entry(slot).older != FREE {
+            self.unlist(slot);
+            self.list(slot);
+        }
     }
-    if let Some(word) = key.first_chunk::<8>() {
-        return u64::from_le_bytes(*word);
-    }
-    key.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
-fn low64(bits: u128) -> u64 {
-    u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0)
 }

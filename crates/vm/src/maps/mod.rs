@@ -19,7 +19,10 @@ use crate::ring::{RingMap, UserRing};
 
 pub(crate) mod area;
 pub(crate) mod create;
-mod hash;
+pub(crate) mod hash;
+mod index;
+mod notes;
+mod order;
 mod queue;
 mod slots;
 
@@ -74,7 +77,7 @@ struct Inner {
 #[derive(Debug)]
 enum Store {
     Array,
-    Hash(Hash),
+    Hash(Arc<Hash>),
     Queue(Queue),
     Ring(RingMap),
     UserRing(UserRing),
@@ -379,6 +382,14 @@ impl VmMap {
         if is_one && matches!(self.inner.store, Store::Array) { self.inner.max_entries } else { 0 }
     }
 
+    /// The table, if it is one whose keys are words and whose values are those of all CPUs.
+    pub(crate) fn words(&self) -> Option<Arc<Hash>> {
+        match &self.inner.store {
+            Store::Hash(hash) if self.inner.cpus == 1 && hash.has_words() => Some(Arc::clone(hash)),
+            _ => None,
+        }
+    }
+
     /// Whether it is a user ring, which programs drain.
     pub(crate) fn user_ring(&self) -> Option<&UserRing> {
         match &self.inner.store {
@@ -505,15 +516,27 @@ impl VmMap {
             }
             Store::Hash(hash) => {
                 let in_place = self.inner.cpus != 1;
-                hash.update(area, &self.inner.charge, key, flags, in_place, |slot, is_new| {
+                let write = |slot, is_new| {
                     if is_new && in_place && cpu.is_some() {
                         (0..self.inner.cpus).try_for_each(|other| self.zero(area, slot, other))?;
                     }
                     self.write(area, slot, value, cpu)
-                })
+                };
+                let grow = |slots, more, bytes| self.grow(area, slots, more, bytes);
+                hash.update(key, flags, in_place, grow, write)
             }
             _ => Err(MapError::NotSupported),
         }
+    }
+
+    /// Pays for so many slots more, which take so many bytes without their values, and makes room for these.
+    fn grow(&self, area: &Area, slots: u32, more: u32, bytes: u64) -> Option<()> {
+        area.offset(slots.checked_add(more)?)?;
+        // Values that are there from the start were paid then.
+        let stride = if area.is_growing() { u64::from(area.stride()) } else { 0 };
+        self.inner.charge.add(stride.checked_mul(u64::from(more))?.checked_add(bytes)?)?;
+        // A charge that is not followed by its memory stays: the allocator is at its end then, and the next attempt pays anew.
+        if area.is_growing() { area.grow(slots, more) } else { Some(()) }
     }
 
     /// What is left of an entry that had the slot before.
