@@ -194,6 +194,11 @@ pub(crate) enum Code {
     Increment32,
     Increment64,
     AddJne,
+    /// A move of an immediate and a store from a register.
+    LoadStore32,
+    LoadStore64,
+    /// Two arguments and the call of a function.
+    MovLoadCall,
     /// Two stores from registers, of one size.
     Store64Store64,
     Store32Store32,

@@ -36,7 +36,11 @@ fn group(first: Op, behind: &[Op]) -> Option<Op> {
             extension(to_itself, &both, [Signed2, Unsigned2])
                 .or_else(|| field(to_itself, &both, [LshAnd, RshAnd]))
         }
-        Load => pair(first, behind, [LoadMov, LoadLoad]),
+        Load => match behind.first()?.code {
+            Store32X => Some(Op { code: LoadStore32, ..first }),
+            Store64X => Some(Op { code: LoadStore64, ..first }),
+            _ => pair(first, behind, [LoadMov, LoadLoad]),
+        },
         LoadWide => {
             let behind = behind.get(1..)?;
             map_helper(first, behind).or_else(|| pair(first, behind, [WideMov, WideLoad]))
@@ -77,14 +81,16 @@ fn map_helper(first: Op, behind: &[Op]) -> Option<Op> {
 fn moved(first: Op, behind: &[Op]) -> Option<Op> {
     let second = *behind.first()?;
     let code = match second.code {
-        Load if first.dst == R1 && second.dst == R2 => match behind.get(1)?.code {
-            RingSubmit => MovSubmit,
-            RingDiscard => MovDiscard,
+        Load => match behind.get(1)?.code {
+            RingSubmit if first.dst == R1 && second.dst == R2 => MovSubmit,
+            RingDiscard if first.dst == R1 && second.dst == R2 => MovDiscard,
+            Call => MovLoadCall,
             _ => MovLoad,
         },
         Add64K if second.dst == first.dst => MovAdd,
         And64K if second.dst == first.dst => MovAnd,
-        _ => return pair(first, behind, [MovMov, MovLoad]),
+        Mov64X => MovMov,
+        _ => return None,
     };
     Some(Op { code, imm: second.imm, ..first })
 }

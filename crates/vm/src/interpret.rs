@@ -233,6 +233,18 @@ impl Machine<'_> {
                         }
                     };
                 }
+                macro_rules! call {
+                    ($op:ident) => {{
+                        let Some(frame) = frames.get_mut(r.depth()) else {
+                            fault!(FaultKind::CallDepth);
+                        };
+                        frame.return_to = self.ops.len().wrapping_sub(rest.len());
+                        frame.saved = r.saved();
+                        frame.repeats = 0;
+                        r.enter(1);
+                        break 'block index($op.target);
+                    }};
+                }
                 macro_rules! lookup {
                     () => {
                         match memory.lookup_element(r.get(R1), r.get(R2)) {
@@ -455,16 +467,7 @@ impl Machine<'_> {
                             ahead = state.left;
                         }
                     },
-                    Code::Call => {
-                        let Some(frame) = frames.get_mut(r.depth()) else {
-                            fault!(FaultKind::CallDepth);
-                        };
-                        frame.return_to = self.ops.len().wrapping_sub(rest.len());
-                        frame.saved = r.saved();
-                        frame.repeats = 0;
-                        r.enter(1);
-                        break 'block index(op.target);
-                    }
+                    Code::Call => call!(op),
                     Code::Loop => {
                         let (repeats, callback) = (low(r.get(R1)), r.get(R2));
                         match self.check_loop(repeats, callback, r.get(R4)) {
@@ -603,6 +606,19 @@ impl Machine<'_> {
                         next!(jump => if sum != jump.imm {
                             break 'block index(jump.target);
                         });
+                    }
+                    Code::LoadStore32 => {
+                        r.set(op.dst, op.imm);
+                        next!(op => store!(op, 4, r.get(op.src)));
+                    }
+                    Code::LoadStore64 => {
+                        r.set(op.dst, op.imm);
+                        next!(op => store!(op, 8, r.get(op.src)));
+                    }
+                    Code::MovLoadCall => {
+                        r.set(op.dst, r.get(op.src));
+                        next!(second => r.set(second.dst, second.imm));
+                        next!(op => call!(op));
                     }
                     Code::Store64Store64 => {
                         store!(8, r.get(op.src));

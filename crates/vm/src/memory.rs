@@ -655,6 +655,18 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     }
 }
 
+/// Zeroes; those of a register without a call.
+#[inline(always)]
+pub(crate) fn clear(bytes: &mut [u8]) {
+    if let Ok(bytes) = <&mut [u8; 8]>::try_from(&mut *bytes) {
+        *bytes = [0; 8];
+    } else if let Ok(bytes) = <&mut [u8; 4]>::try_from(&mut *bytes) {
+        *bytes = [0; 4];
+    } else {
+        bytes.fill(0);
+    }
+}
+
 #[inline(never)]
 fn copy_any(to: &mut [u8], from: &[u8]) {
     let size = to.len().min(from.len());

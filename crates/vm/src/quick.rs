@@ -5,7 +5,7 @@
 use crate::error::MapError;
 use crate::helpers::{EAGAIN, WAKEUP_FLAGS, errno};
 use crate::host::Host;
-use crate::memory::{Memory, copy, index};
+use crate::memory::{Memory, clear, copy, index};
 use crate::ring::RingReservation;
 
 /// Registers 1 to 5.
@@ -38,7 +38,7 @@ pub(crate) fn take([map, out, ..]: &Arguments, memory: &mut Memory<'_, '_>, remo
         Ok(()) => 0,
         // As in Linux, the program finds zeroes where it finds no value.
         Err(error) => {
-            out.fill(0);
+            clear(out);
             errno(error.errno())
         }
     })

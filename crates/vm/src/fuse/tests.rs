@@ -41,7 +41,7 @@ fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instructi
         let (d, s) = (random.of(&[0u8, 1, 2, 3]), random.of(&[0u8, 1, 2, 3, 6, 7, 10]));
         let near = if random.below(8) == 0 { random.of(&[0u8, 1, 2, 3]) } else { d };
         let (k, place) = (random.of(&[0, 1, -1, 32, 31, 64, 0xff, i32::MIN]), random.of(&[0i16, 8, 4]));
-        match random.below(20) {
+        match random.below(21) {
             0 => code.extend([i(0xbf, d, s, 0, 0), i(0x07, near, 0, 0, k)]),
             1 => code.extend([i(0xbf, d, s, 0, 0), i(0x57, near, 0, 0, k)]),
             2 => code.extend([i(random.of(&[0xbf, 0xbc]), d, s, 0, 0)]),
@@ -107,6 +107,7 @@ fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instructi
                 ]);
                 code.push(i(0x85, 0, 0, 0, random.of(&[132, 133])));
             }
+            19 => code.extend([i(0xbf, 1, s, 0, 0), i(0xb7, 2, 0, 0, k), i(0x85, 0, 1, 0, 0)]),
             _ => {
                 let store = random.of(&[0x7b, 0x63]);
                 code.push(i(store, 10, d, random.of(&[-16, -8, -4]), 0));
@@ -129,9 +130,13 @@ fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instructi
                 let offset = i16::try_from(target - at as i64 - 1).unwrap();
                 i(instruction.opcode(), instruction.dst(), 0, offset, instruction.imm())
             }
+            // To the function behind the program.
+            0x85 if instruction.src() == 1 => i(0x85, 0, 1, 0, last as i32 - at as i32),
             _ => instruction,
         };
     }
+    code.extend([i(0xb7, 3, 0, 0, 1), i(0x7b, 10, 3, -8, 0), i(0xbf, 0, 1, 0, 0), i(0x0f, 0, 2, 0, 0)]);
+    code.push(i(0x95, 0, 0, 0, 0));
     code
 }
 
