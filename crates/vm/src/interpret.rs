@@ -207,9 +207,12 @@ impl Machine<'_> {
                 macro_rules! load {
                     ($size:literal, $extend:expr) => {{
                         let address = displaced(r.get(op.src), op);
-                        match memory.load::<$size>(address) {
+                        match memory.load_stack::<$size>(address) {
                             Some(value) => r.set(op.dst, $extend(value)),
-                            None => fault!(memory.fault(address, $size, false)),
+                            None => match memory.load_behind::<$size>(address) {
+                                Some(value) => r.set(op.dst, $extend(value)),
+                                None => fault!(memory.fault(address, $size, false)),
+                            },
                         }
                     }};
                 }
@@ -225,11 +228,12 @@ impl Machine<'_> {
                     }};
                 }
 
-                // The next instruction of a group, which is there.
-                macro_rules! next {
-                    ($next:ident => $work:expr) => {
-                        if let Some($next) = rest.next() {
-                            $work;
+                // With the other instructions of a group, which are there.
+                macro_rules! group {
+                    ([$($next:pat),+] $work:block) => {
+                        if let [$($next,)+ behind @ ..] = rest.as_slice() {
+                            rest = behind.iter();
+                            $work
                         }
                     };
                 }
@@ -265,7 +269,7 @@ impl Machine<'_> {
                     };
                     ($op:ident, $quick:expr) => {
                         match $quick {
-                            Some(answer) => r.set(R0, self.numbers.answer(low($op.imm), answer)),
+                            Some(answer) => r.set(R0, answer),
                             None => helper!($op),
                         }
                     };
@@ -519,163 +523,158 @@ impl Machine<'_> {
                     }
                     Code::Trap => fault!(FaultKind::NoInstruction),
 
-                    Code::MovMov => {
+                    Code::MovMov => group!([second] {
                         r.set(op.dst, r.get(op.src));
-                        next!(second => r.set(second.dst, r.get(second.src)));
-                    }
-                    Code::MovLoad => {
+                        r.set(second.dst, r.get(second.src));
+                    }),
+                    Code::MovLoad => group!([second] {
                         r.set(op.dst, r.get(op.src));
-                        next!(second => r.set(second.dst, second.imm));
-                    }
-                    Code::LoadMov => {
+                        r.set(second.dst, second.imm);
+                    }),
+                    Code::LoadMov => group!([second] {
                         r.set(op.dst, op.imm);
-                        next!(second => r.set(second.dst, r.get(second.src)));
-                    }
-                    Code::LoadLoad => {
+                        r.set(second.dst, r.get(second.src));
+                    }),
+                    Code::LoadLoad => group!([second] {
                         r.set(op.dst, op.imm);
-                        next!(second => r.set(second.dst, second.imm));
-                    }
-                    Code::WideMov => {
+                        r.set(second.dst, second.imm);
+                    }),
+                    Code::WideMov => group!([_, second] {
                         r.set(op.dst, op.imm);
-                        rest.next();
-                        next!(second => r.set(second.dst, r.get(second.src)));
-                    }
-                    Code::WideLoad => {
+                        r.set(second.dst, r.get(second.src));
+                    }),
+                    Code::WideLoad => group!([_, second] {
                         r.set(op.dst, op.imm);
-                        rest.next();
-                        next!(second => r.set(second.dst, second.imm));
-                    }
-                    Code::MovAdd => {
+                        r.set(second.dst, second.imm);
+                    }),
+                    Code::MovAdd => group!([_] {
                         r.set(op.dst, r.get(op.src).wrapping_add(op.imm));
-                        rest.next();
-                    }
-                    Code::MovAnd => {
+                    }),
+                    Code::MovAnd => group!([_] {
                         r.set(op.dst, r.get(op.src) & op.imm);
-                        rest.next();
-                    }
-                    Code::MovLshAnd => {
+                    }),
+                    Code::MovLshAnd => group!([_, _] {
                         r.set(op.dst, r.get(op.src).wrapping_shl(op.target) & op.imm);
-                        rest.nth(1);
-                    }
-                    Code::LshAnd => {
+                    }),
+                    Code::LshAnd => group!([_] {
                         r.set(op.dst, r.get(op.dst).wrapping_shl(op.target) & op.imm);
-                        rest.next();
-                    }
-                    Code::MovRshAnd => {
+                    }),
+                    Code::MovRshAnd => group!([_, _] {
                         r.set(op.dst, r.get(op.src).wrapping_shr(op.target) & op.imm);
-                        rest.nth(1);
-                    }
-                    Code::RshAnd => {
+                    }),
+                    Code::RshAnd => group!([_] {
                         r.set(op.dst, r.get(op.dst).wrapping_shr(op.target) & op.imm);
-                        rest.next();
-                    }
-                    Code::Signed3 => {
+                    }),
+                    Code::Signed3 => group!([_, _] {
                         r.set(op.dst, extend32(r.get(op.src)));
-                        rest.nth(1);
-                    }
-                    Code::Signed2 => {
+                    }),
+                    Code::Signed2 => group!([_] {
                         r.set(op.dst, extend32(r.get(op.dst)));
-                        rest.next();
-                    }
-                    Code::Unsigned3 => {
+                    }),
+                    Code::Unsigned3 => group!([_, _] {
                         r.set(op.dst, u64::from(low(r.get(op.src))));
-                        rest.nth(1);
-                    }
-                    Code::Unsigned2 => {
+                    }),
+                    Code::Unsigned2 => group!([_] {
                         r.set(op.dst, u64::from(low(r.get(op.dst))));
-                        rest.next();
-                    }
+                    }),
                     Code::Increment32 => match memory.increment::<4>(displaced(r.get(op.src), op), op.imm) {
-                        Some(sum) => {
+                        Some(sum) => group!([_, _] {
                             r.set(op.dst, sum);
-                            rest.nth(1);
-                        }
+                        }),
                         // One by one, this one first.
                         None => load!(4, core::convert::identity),
                     },
                     Code::Increment64 => match memory.increment::<8>(displaced(r.get(op.src), op), op.imm) {
-                        Some(sum) => {
+                        Some(sum) => group!([_, _] {
                             r.set(op.dst, sum);
-                            rest.nth(1);
-                        }
+                        }),
+                        // One by one, this one first.
                         None => load!(8, core::convert::identity),
                     },
-                    Code::AddJne => {
+                    Code::AddJne => group!([jump] {
                         let sum = r.get(op.dst).wrapping_add(op.imm);
                         r.set(op.dst, sum);
-                        next!(jump => if sum != jump.imm {
+                        if sum != jump.imm {
                             break 'block index(jump.target);
-                        });
-                    }
+                        }
+                    }),
                     Code::LoadStore32 => {
                         r.set(op.dst, op.imm);
-                        next!(op => store!(op, 4, r.get(op.src)));
+                        group!([op] {
+                            store!(op, 4, r.get(op.src));
+                        });
                     }
                     Code::LoadStore64 => {
                         r.set(op.dst, op.imm);
-                        next!(op => store!(op, 8, r.get(op.src)));
+                        group!([op] {
+                            store!(op, 8, r.get(op.src));
+                        });
                     }
-                    Code::MovLoadCall => {
+                    Code::MovLoadCall => group!([second, last] {
                         r.set(op.dst, r.get(op.src));
-                        next!(second => r.set(second.dst, second.imm));
-                        next!(op => call!(op));
+                        r.set(second.dst, second.imm);
+                        call!(last);
+                    }),
+                    Code::Store32Store32 => {
+                        store!(4, r.get(op.src));
+                        group!([op] {
+                            store!(op, 4, r.get(op.src));
+                        });
                     }
                     Code::Store64Store64 => {
                         store!(8, r.get(op.src));
-                        next!(op => store!(op, 8, r.get(op.src)));
+                        group!([op] {
+                            store!(op, 8, r.get(op.src));
+                        });
                     }
-                    Code::Store32Store32 => {
-                        store!(4, r.get(op.src));
-                        next!(op => store!(op, 4, r.get(op.src)));
-                    }
-                    Code::WideReserve => {
+                    Code::WideReserve => group!([_, size, flags, last] {
                         r.set(R1, op.imm);
-                        rest.next();
-                        next!(size => r.set(R2, size.imm));
-                        next!(flags => r.set(R3, flags.imm));
-                        next!(op => helper!(op, quick::reserve(r.arguments(), memory)));
-                    }
-                    Code::MovSubmit => {
+                        r.set(R2, size.imm);
+                        r.set(R3, flags.imm);
+                        helper!(last, quick::reserve(r.arguments(), memory));
+                    }),
+                    Code::MovSubmit => group!([flags, last] {
                         r.set(R1, r.get(op.src));
-                        next!(flags => r.set(R2, flags.imm));
-                        next!(op => helper!(op, quick::commit(r.arguments(), memory, self.host, true)));
-                    }
-                    Code::MovDiscard => {
+                        r.set(R2, flags.imm);
+                        helper!(last, quick::commit(r.arguments(), memory, self.host, true));
+                    }),
+                    Code::MovDiscard => group!([flags, last] {
                         r.set(R1, r.get(op.src));
-                        next!(flags => r.set(R2, flags.imm));
-                        next!(op => helper!(op, quick::commit(r.arguments(), memory, self.host, false)));
-                    }
-                    Code::WidePush => {
+                        r.set(R2, flags.imm);
+                        helper!(last, quick::commit(r.arguments(), memory, self.host, false));
+                    }),
+                    Code::WidePush => group!([_, value, flags, last] {
                         r.set(R1, op.imm);
-                        rest.next();
-                        next!(value => r.set(R2, r.get(value.src)));
-                        next!(flags => r.set(R3, flags.imm));
-                        next!(op => helper!(op, quick::push(r.arguments(), memory)));
-                    }
-                    Code::WidePop => {
+                        r.set(R2, r.get(value.src));
+                        r.set(R3, flags.imm);
+                        helper!(last, quick::push(r.arguments(), memory));
+                    }),
+                    Code::WidePop => group!([_, value, last] {
                         r.set(R1, op.imm);
-                        rest.next();
-                        next!(value => r.set(R2, r.get(value.src)));
-                        next!(op => helper!(op, quick::take(r.arguments(), memory, true)));
-                    }
-                    Code::WidePeek => {
+                        r.set(R2, r.get(value.src));
+                        helper!(last, quick::take(r.arguments(), memory, true));
+                    }),
+                    Code::WidePeek => group!([_, value, last] {
                         r.set(R1, op.imm);
-                        rest.next();
-                        next!(value => r.set(R2, r.get(value.src)));
-                        next!(op => helper!(op, quick::take(r.arguments(), memory, false)));
-                    }
+                        r.set(R2, r.get(value.src));
+                        helper!(last, quick::take(r.arguments(), memory, false));
+                    }),
                     Code::WideLookupJeq => {
                         r.set(R1, op.imm);
                         rest.nth(1);
                         lookup!();
-                        next!(jump => if r.get(R0) == 0 {
-                            break 'block index(jump.target);
+                        group!([jump] {
+                            if r.get(R0) == 0 {
+                                break 'block index(jump.target);
+                            }
                         });
                     }
                     Code::LookupJeq => {
                         lookup!();
-                        next!(jump => if r.get(R0) == 0 {
-                            break 'block index(jump.target);
+                        group!([jump] {
+                            if r.get(R0) == 0 {
+                                break 'block index(jump.target);
+                            }
                         });
                     }
                 }

@@ -228,16 +228,27 @@ impl<'m, 'run> Memory<'m, 'run> {
     /// `N` bytes, zero-extended; `None` when any of them may not be read.
     #[inline(always)]
     pub(crate) fn load<const N: usize>(&self, address: u64) -> Option<u64> {
+        self.load_stack::<N>(address).or_else(|| self.load_behind::<N>(address))
+    }
+
+    /// The same where it is on the stack, which no other region is.
+    #[inline(always)]
+    pub(crate) fn load_stack<const N: usize>(&self, address: u64) -> Option<u64> {
+        let (region, start) = (high(address), index(low(address)));
+        let frame = self.stack.get(index(region.wrapping_sub(FRAMES)))?;
+        Some(widen::<N>(frame.get(start..start.checked_add(N)?)?.try_into().ok()?))
+    }
+
+    /// The same where it is not.
+    #[inline(always)]
+    pub(crate) fn load_behind<const N: usize>(&self, address: u64) -> Option<u64> {
         let (region, offset) = (high(address), low(address));
-        let start = index(offset);
-        if let Some(frame) = self.stack.get(index(region.wrapping_sub(FRAMES))) {
-            return Some(widen::<N>(frame.get(start..start.checked_add(N)?)?.try_into().ok()?));
-        }
         if let Some(slot) = self.map(region) {
             let (words, offset) = if slot.readable { slot.place::<N>(offset)? } else { return None };
             return words.load::<N>(offset);
         }
         if region == CONTEXT {
+            let start = index(offset);
             return Some(widen::<N>(self.context.get(start..start.checked_add(N)?)?.try_into().ok()?));
         }
         self.load_elsewhere::<N>(address)
@@ -478,6 +489,14 @@ impl<'m, 'run> Memory<'m, 'run> {
         }
         let maps = self.maps;
         maps.get(index(slot)).or_else(|| self.found(slot))
+    }
+
+    /// The same, if the map is one of the program's own.
+    #[inline(always)]
+    pub(crate) fn own_handle(&self, value: u64) -> Option<&'run MapSlot> {
+        let slot = high(value) & SLOT_MASK;
+        let maps = self.maps;
+        if value == Region::Handle(slot).address(0) { maps.get(index(slot)) } else { None }
     }
 
     /// A map that the run has found in a map.

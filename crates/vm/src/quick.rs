@@ -1,4 +1,4 @@
-//! The helpers that programs call most, where everything is as it mostly is: a map of the right kind, bytes on the stack or in the context.
+//! The helpers that programs call most, where everything is as it mostly is: a map of the program's own and of the right kind, bytes on the stack or in the context.
 //!
 //! `None` means that it is not so, and that nothing was done: then [`helpers::call`](crate::helpers::call) finds out what is to be said.
 
@@ -14,7 +14,7 @@ type Arguments = [u64; 5];
 /// `bpf_map_push_elem`.
 #[inline(never)]
 pub(crate) fn push([map, value, flags, ..]: &Arguments, memory: &Memory<'_, '_>) -> Option<u64> {
-    let slot = memory.handle(*map).filter(|slot| slot.map.is_queue())?;
+    let slot = memory.own_handle(*map).filter(|slot| slot.map.is_queue())?;
     let value = memory.plain(*value, index(slot.map.value_size()))?;
     if !slot.writable {
         return None;
@@ -28,7 +28,7 @@ pub(crate) fn push([map, value, flags, ..]: &Arguments, memory: &Memory<'_, '_>)
 /// `bpf_map_pop_elem`, or `bpf_map_peek_elem`, which removes nothing.
 #[inline(never)]
 pub(crate) fn take([map, out, ..]: &Arguments, memory: &mut Memory<'_, '_>, removes: bool) -> Option<u64> {
-    let slot = memory.handle(*map).filter(|slot| slot.map.is_queue())?;
+    let slot = memory.own_handle(*map).filter(|slot| slot.map.is_queue())?;
     let out = memory.plain_mut(*out, index(slot.map.value_size()))?;
     let taken = slot.map.take_value(removes, |value| {
         copy(out, value);
@@ -51,7 +51,7 @@ pub(crate) fn output(
     memory: &Memory<'_, '_>,
     host: &dyn Host,
 ) -> Option<u64> {
-    let slot = memory.handle(*map)?;
+    let slot = memory.own_handle(*map)?;
     let ring = slot.map.ring()?;
     let payload = memory.plain(*data, usize::try_from(*size).ok()?)?;
     if *flags & !WAKEUP_FLAGS != 0 {
@@ -69,7 +69,7 @@ pub(crate) fn output(
 /// `bpf_ringbuf_reserve`.
 #[inline(never)]
 pub(crate) fn reserve([map, size, flags, ..]: &Arguments, memory: &mut Memory<'_, '_>) -> Option<u64> {
-    let slot = memory.handle(*map)?;
+    let slot = memory.own_handle(*map)?;
     let ring = slot.map.ring()?;
     if *flags == 0 { memory.reserve(&slot.map, ring, *size) } else { None }
 }
