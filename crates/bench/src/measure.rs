@@ -99,7 +99,10 @@ impl Series {
     }
 }
 
-/// Lets every contender take `turns` turns after one that does not count; each turn begins with another contender.
+/// Lets every contender take `turns` turns after one that does not count.
+///
+/// What ran just before leaves caches and translations behind, so in so many turns as there are contenders (twice as many, if they are odd)
+/// each of them follows each other one equally often.
 pub(crate) fn take_turns(contenders: &mut [Contender<'_>], turns: usize) -> Vec<Series> {
     let mut series: Vec<Series> =
         contenders.iter().map(|contender| Series { name: contender.name, nanoseconds: Vec::new() }).collect();
@@ -109,11 +112,19 @@ pub(crate) fn take_turns(contenders: &mut [Contender<'_>], turns: usize) -> Vec<
     let count = contenders.len();
     for turn in 0..turns {
         for index in 0..count {
-            let which = (turn + index) % count;
+            let which = whose_turn(turn, index, count);
             series[which].nanoseconds.push((contenders[which].turn)());
         }
     }
     series
+}
+
+/// Who comes `index`th in that turn: a Williams square, which zigzags (0, 1, n-1, 2, n-2 …) from another start each time.
+fn whose_turn(turn: usize, index: usize, count: usize) -> usize {
+    let is_mirrored = !count.is_multiple_of(2) && (turn / count) % 2 == 1;
+    let index = if is_mirrored { count - 1 - index } else { index };
+    let zigzag = if index % 2 == 1 { index.div_ceil(2) } else { count - index / 2 };
+    (turn + zigzag) % count
 }
 
 pub(crate) fn find<'s>(series: &'s [Series], name: &str) -> &'s Series {
@@ -170,6 +181,26 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everybody_follows_everybody_equally_often() {
+        for count in 2..8 {
+            let mut follows = vec![vec![0; count]; count];
+            for turn in 0..2 * count {
+                let order: Vec<usize> = (0..count).map(|index| whose_turn(turn, index, count)).collect();
+                order.windows(2).for_each(|pair| follows[pair[0]][pair[1]] += 1);
+                let mut all = order.clone();
+                all.sort_unstable();
+                assert!(all.into_iter().eq(0..count), "{order:?}");
+            }
+            for (which, after) in follows.iter().enumerate() {
+                assert!(
+                    after.iter().enumerate().all(|(other, times)| *times == 2 * usize::from(which != other)),
+                    "{follows:?}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn ratios_are_taken_within_a_turn() {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use ebpf_loader::MapKind;
 use ebpf_ringbuf::memory::{Claim, Contiguous, Extent, Memory, Private, Racy};
-use ebpf_ringbuf::{Geometry, Header, Mapped, Mapping, Order, PageOffset};
+use ebpf_ringbuf::{Geometry, Header, Mapped, MappedArea, Mapping, Order, PageOffset};
 
 use crate::error::Error;
 use crate::lent::Lent;
@@ -85,6 +85,7 @@ impl RingMemory {
 impl Memory for RingMemory {
     type Position = AtomicUsize;
     type Length = AtomicU32;
+    type Area<'m> = MappedArea<'m>;
 
     #[inline(always)]
     fn geometry(&self) -> Geometry {
@@ -117,6 +118,11 @@ impl Memory for RingMemory {
     }
 
     #[inline(always)]
+    fn area(&self) -> MappedArea<'_> {
+        self.mapped.area()
+    }
+
+    #[inline(always)]
     fn length(&self, position: usize) -> &AtomicU32 {
         self.mapped.length(position)
     }
@@ -134,11 +140,6 @@ impl Memory for RingMemory {
     #[inline(always)]
     fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]) {
         self.mapped.read(extent, offset, bytes);
-    }
-
-    #[inline(always)]
-    fn prefetch(&self, position: usize) {
-        self.mapped.prefetch(position);
     }
 
     #[inline(always)]
@@ -164,8 +165,11 @@ impl Contiguous for RingMemory {
     }
 
     #[inline(always)]
-    fn published<'a>(&'a self, extent: &'a Extent) -> &'a [u8] {
-        self.mapped.published(extent)
+    fn published<'m, 'e>(area: MappedArea<'m>, extent: &'e Extent) -> &'e [u8]
+    where
+        'm: 'e,
+    {
+        Mapped::published(area, extent)
     }
 }
 

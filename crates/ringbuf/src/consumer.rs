@@ -17,27 +17,16 @@
 use core::fmt;
 use core::ops::Deref;
 
-use crate::drain::Payload;
-use crate::geometry::Mapping;
-use crate::header::{BUSY_BIT, DISCARD_BIT, HEADER_SIZE, record_size};
-use crate::memory::{Contiguous, Extent, Length, Memory, Position};
-use crate::order::sites;
+use crate::cursor::{Cursor, Step};
+use crate::drain::copy_payload;
+use crate::memory::{Contiguous, Extent, Memory};
 use crate::query::{self, Query};
 
 /// Reads a ring: one consumer, as many records at a time as it likes.
 #[derive(Debug)]
 pub struct Consumer<M> {
     pub(crate) memory: M,
-    /// The next record to read.
-    pub(crate) position: usize,
-    /// `producer_pos` as last read.
-    pub(crate) producer: usize,
-    /// `consumer_pos` as last stored.
-    pub(crate) released: usize,
-    /// A drain stores `consumer_pos` when it is this far behind.
-    pub(crate) release_bytes: usize,
-    /// Has `consumer_pos` moved since the last fence?
-    unfenced: bool,
+    pub(crate) cursor: Cursor,
 }
 
 impl<M: Memory> Consumer<M> {
@@ -46,21 +35,17 @@ impl<M: Memory> Consumer<M> {
     /// # Errors
     /// When `consumer_pos` is not a multiple of eight.
     pub fn new(memory: M) -> Result<Self, Corrupt> {
-        let position = memory.consumer_position().load(sites::SETUP);
-        if !position.is_multiple_of(HEADER_SIZE) {
-            return Err(Corrupt::ConsumerPosition { position });
-        }
-        let release_bytes = (memory.geometry().size() / 8).min(RELEASE_BYTES);
-        Ok(Self { memory, position, producer: position, released: position, release_bytes, unfenced: true })
+        let cursor = Cursor::new(&memory)?;
+        Ok(Self { memory, cursor })
     }
 
     /// Lets [`drain`](Self::drain) give space back after every `bytes` read: 0 for after every record, as libbpf does. Unless told, an eighth of the
-    /// ring, at most 4096 bytes.
+    /// ring, at most 16 KiB.
     ///
     /// Often is good for producers that wait for space, seldom for the cache line of `consumer_pos`, which travels for each.
     #[must_use]
     pub fn with_release(mut self, bytes: usize) -> Self {
-        self.release_bytes = bytes;
+        self.cursor.release_bytes = bytes;
         self
     }
 
@@ -69,11 +54,22 @@ impl<M: Memory> Consumer<M> {
     /// # Errors
     /// Why there is none right now. After [`Stopped::Empty`] and [`Stopped::Busy`] the producer will ask for a wakeup, so
     /// waiting is safe, edge-triggered too.
+    #[inline]
     pub fn next_record(&mut self) -> Result<Record<'_, M>, Stopped> {
+        let extent = match self.cursor.plain(&self.memory) {
+            Some(extent) => extent,
+            None => self.next_special()?,
+        };
+        Ok(Record { consumer: self, extent })
+    }
+
+    /// The next record, once what stands before it is dealt with.
+    #[inline(never)]
+    fn next_special(&mut self) -> Result<Extent, Stopped> {
         loop {
-            match self.step()? {
-                Step::Discarded => self.release(),
-                Step::Record(extent) => return Ok(Record { consumer: self, extent }),
+            match self.cursor.step(&self.memory)? {
+                Step::Discarded => self.cursor.release(&self.memory),
+                Step::Record(extent) => return Ok(extent),
             }
         }
     }
@@ -87,70 +83,6 @@ impl<M: Memory> Consumer<M> {
     pub fn memory(&self) -> &M {
         &self.memory
     }
-
-    /// Reads one header, moves over its record, releases nothing.
-    pub(crate) fn step(&mut self) -> Result<Step, Stopped> {
-        if self.position == self.producer && !self.refresh()? && (!self.settle() || !self.refresh()?) {
-            return Err(Stopped::Empty);
-        }
-        let mut word = self.memory.length(self.position).load(sites::CONSUMER_LENGTH);
-        if word & BUSY_BIT != 0 && self.settle() {
-            word = self.memory.length(self.position).load(sites::CONSUMER_LENGTH);
-        }
-        if word & BUSY_BIT != 0 {
-            return Err(Stopped::Busy);
-        }
-        let total = record_size(word);
-        let available = self.producer.wrapping_sub(self.position);
-        // Behind a long record the bytes there are rather payload than a header.
-        if total <= AHEAD / 16 && available > AHEAD {
-            self.memory.prefetch(self.position.wrapping_add(AHEAD));
-        }
-        let geometry = self.memory.geometry();
-        let crosses = geometry.mapping() == Mapping::Flat && total > geometry.until_end(self.position);
-        if total > available || crosses {
-            return Err(Stopped::Corrupt(Corrupt::Length { position: self.position, word, available }));
-        }
-        let extent = Extent::new(self.position, (word & !(BUSY_BIT | DISCARD_BIT)) as usize);
-        self.position = self.position.wrapping_add(total);
-        Ok(if word & DISCARD_BIT != 0 { Step::Discarded } else { Step::Record(extent) })
-    }
-
-    /// Reads `producer_pos`; is there anything behind `position`?
-    pub(crate) fn refresh(&mut self) -> Result<bool, Stopped> {
-        let producer = self.memory.producer_position().load(sites::CONSUMER_PRODUCER);
-        let available = producer.wrapping_sub(self.position);
-        if available > self.memory.geometry().size() || !producer.is_multiple_of(HEADER_SIZE) {
-            return Err(Stopped::Corrupt(Corrupt::ProducerPosition { position: self.position, producer }));
-        }
-        self.producer = producer;
-        Ok(available != 0)
-    }
-
-    /// Tells producers where we stand, for good: what they commit from here on they will ask a wakeup for. False when they knew already, and
-    /// whatever was read since then was read after the fence.
-    pub(crate) fn settle(&mut self) -> bool {
-        self.release();
-        if !self.unfenced {
-            return false;
-        }
-        self.memory.fence(sites::FENCE_CONSUMED);
-        self.unfenced = false;
-        true
-    }
-
-    pub(crate) fn release(&mut self) {
-        if self.position != self.released {
-            self.memory.consumer_position().store(self.position, sites::CONSUMER_RELEASE);
-            self.released = self.position;
-            self.unfenced = true;
-        }
-    }
-}
-
-pub(crate) enum Step {
-    Discarded,
-    Record(Extent),
 }
 
 /// A record that is being read. Dropping it gives its space back.
@@ -162,7 +94,7 @@ pub struct Record<'c, M: Memory> {
 impl<M: Memory> Record<'_, M> {
     /// Copies the payload's beginning into `bytes`, as much as fits; gives how many bytes that were.
     pub fn copy_to(&self, bytes: &mut [u8]) -> usize {
-        Payload::new(&self.consumer.memory, &self.extent).copy_to(bytes)
+        copy_payload(&self.consumer.memory, &self.extent, bytes)
     }
 
     /// Payload bytes.
@@ -179,8 +111,9 @@ impl<M: Memory> Record<'_, M> {
 }
 
 impl<M: Memory> Drop for Record<'_, M> {
+    #[inline]
     fn drop(&mut self) {
-        self.consumer.release();
+        self.consumer.cursor.release(&self.consumer.memory);
     }
 }
 
@@ -189,7 +122,7 @@ impl<M: Contiguous> Deref for Record<'_, M> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.consumer.memory.published(&self.extent)
+        M::published(self.consumer.memory.area(), &self.extent)
     }
 }
 
@@ -289,9 +222,3 @@ impl fmt::Display for Corrupt {
 }
 
 impl core::error::Error for Corrupt {}
-
-const RELEASE_BYTES: usize = 4096;
-
-/// How far ahead of its position a consumer has memory fetched, if that much is there: two pages, so that translations are looked up in time too.
-/// Never beyond what is there: a producer would have to fetch those lines back.
-pub(crate) const AHEAD: usize = 8192;

@@ -1,27 +1,29 @@
 //! Reading a batch.
 //!
-//! The plain loop is bound by one chain of dependencies: the next header's address needs this header's length, which is a load away. A loop that
-//! *guesses* the next length, and compares, turns that chain into additions: loads overlap and the prefetcher runs ahead. A wrong guess costs a
-//! mispredicted branch, so guessing has to pay first:
+//! The plain loop is bound by one chain of dependencies: the next header's address needs this header's length, which is a load away. Two loops
+//! that know only plain records shorten it; whatever is special is left to [`Cursor::step`]:
 //!
 //! ```text
-//! step record by record, and note how many headers in a row equal the header one (two) before
-//! once that is enough:
-//!     while enough bytes are left and the header is the guessed one: give the record, go on
-//!     a wrong guess after a short run: ask for twice as many next time
+//! walk:    from the length to the next header in one addition and one mask, over registers; everything else that is done for a record, checks
+//!          included, hangs beside that chain
+//! follow:  once the lengths repeat, *guess* the next ones and compare: no chain is left, loads overlap, and memory is fetched ahead exactly
+//!          where headers will stand
+//! step:    reads producer_pos again, tells producers where we stand, says why nothing comes
 //! ```
 //!
-//! Guessing with the header two before covers rings in which two kinds of records alternate. What is checked stays the same: a guessed length
-//! is compared with the bytes up to `producer_pos` like any other, only without waiting for the load.
+//! A wrong guess costs a mispredicted branch, so what repeats seldom is walked over: see [`Pattern`]. Guessing with the header two before covers
+//! rings in which two kinds of records alternate. What is checked stays the same: a guessed length is compared with the bytes up to
+//! `producer_pos` like any other, only without waiting for the load.
 
 use core::fmt;
 use core::ops::{ControlFlow, Deref};
 
-use crate::consumer::{AHEAD, Consumer, Step, Stopped};
-use crate::geometry::Mapping;
-use crate::header::record_size;
-use crate::memory::{Contiguous, Extent, Length, Memory};
+use crate::consumer::{Consumer, Stopped};
+use crate::cursor::{Cursor, Step};
+use crate::header::{BUSY_BIT, DISCARD_BIT, HEADER_SIZE, record_size};
+use crate::memory::{Area, Contiguous, Extent, Length, Memory};
 use crate::order::sites;
+use crate::pattern::{LONG, Pattern};
 
 impl<M: Memory> Consumer<M> {
     /// Gives up to `limit` records to `each`, and says what it did and why it stopped.
@@ -30,224 +32,290 @@ impl<M: Memory> Consumer<M> {
     /// during the call of `each` only. A record for which `each` breaks is consumed too. Discarded records count towards nothing but
     /// [`Drained::discarded`].
     #[inline]
-    pub fn drain(
-        &mut self,
-        limit: usize,
-        mut each: impl FnMut(Payload<'_, M>) -> ControlFlow<()>,
-    ) -> Drained {
-        let mut drained = Drained { records: 0, discarded: 0, bytes: 0, stopped: Stopped::Limit };
-        let mut guess = Guess::default();
-        drained.stopped = loop {
-            if drained.records >= limit {
-                break self.at_limit();
+    pub fn drain(&mut self, limit: usize, each: impl FnMut(Payload<'_, M>) -> ControlFlow<()>) -> Drained {
+        let Self { memory, cursor } = self;
+        let drained = Drained { records: 0, discarded: 0, bytes: 0, stopped: Stopped::Limit };
+        let mut batch = Batch { memory, area: memory.area(), cursor, limit, drained, each };
+        batch.drained.stopped = batch.read();
+        batch.cursor.release(batch.memory);
+        batch.drained
+    }
+}
+
+/// A batch that is being read.
+struct Batch<'c, M: Memory + 'c, F> {
+    memory: &'c M,
+    area: M::Area<'c>,
+    cursor: &'c mut Cursor,
+    limit: usize,
+    drained: Drained,
+    each: F,
+}
+
+impl<'c, M: Memory, F: FnMut(Payload<'c, M>) -> ControlFlow<()>> Batch<'c, M, F> {
+    #[inline(always)]
+    fn read(&mut self) -> Stopped {
+        let mut pattern = Pattern::new();
+        loop {
+            if self.drained.records >= self.limit {
+                return self.cursor.at_limit(self.memory);
             }
-            if guess.is_certain() {
-                let followed = match guess.words() {
-                    [word, same] if word == same => self.follow([word], limit, &mut drained, &mut each),
-                    words => self.follow(words, limit, &mut drained, &mut each),
-                };
-                match followed {
-                    Followed::Asked => break Stopped::Asked,
-                    Followed::Wrong { rounds } => guess.was_wrong(rounds),
-                    Followed::Room if drained.records >= limit => continue,
-                    Followed::Room => {}
-                }
+            let followed = match pattern.take() {
+                Some([word, same]) if word == same => self.follow([word]),
+                Some(words) => self.follow(words),
+                None => Followed::Room,
+            };
+            match followed {
+                Followed::Asked => return Stopped::Asked,
+                Followed::Wrong { rounds } => pattern.was_wrong(rounds),
+                Followed::Room => {}
             }
-            match self.step() {
-                Ok(Step::Discarded) => drained.discarded = drained.discarded.wrapping_add(1),
+            match self.walk(&mut pattern) {
+                Walked::Asked => return Stopped::Asked,
+                Walked::Enough => continue,
+                Walked::Special => {}
+            }
+            match self.cursor.step(self.memory) {
+                Ok(Step::Discarded) => self.drained.discarded = self.drained.discarded.wrapping_add(1),
                 Ok(Step::Record(extent)) => {
-                    guess.note(extent.length());
-                    drained.count(extent.length());
-                    if each(Payload::new(&self.memory, &extent)).is_break() {
-                        break Stopped::Asked;
+                    self.drained.count(1, extent.length());
+                    let position = extent.position();
+                    if self.give(extent, position).is_break() {
+                        return Stopped::Asked;
                     }
                 }
-                Err(stopped) => break stopped,
+                Err(stopped) => return stopped,
             }
-            if self.position.wrapping_sub(self.released) >= self.release_bytes {
-                self.release();
+        }
+    }
+
+    /// Reads record after record until one is special, no more are there, or the lengths repeat.
+    #[inline(always)]
+    fn walk(&mut self, pattern: &mut Pattern) -> Walked {
+        let area = self.area;
+        let mut left = self.cursor.contiguous(self.memory);
+        let end = self.cursor.position.wrapping_add(left);
+        let mut next = self.cursor.position;
+        let mut fetched = self.cursor.position;
+        loop {
+            let position = end.wrapping_sub(left);
+            fetched = self.fetch(fetched, position, end);
+            // Records of this pass: what the caller takes at most, and not beyond where space is given back.
+            let pass = PASS.min(self.limit.wrapping_sub(self.drained.records));
+            let interval =
+                self.cursor.release_bytes.saturating_sub(position.wrapping_sub(self.cursor.released));
+            let bound = left.saturating_sub(interval.max(1));
+            let mut records = 0;
+            let ended = 'pass: {
+                while records != pass && left > bound {
+                    let header = area.align(next);
+                    let word = area.length(header).load(sites::CONSUMER_LENGTH);
+                    if word & (BUSY_BIT | DISCARD_BIT) != 0 {
+                        break 'pass Some(Walked::Special);
+                    }
+                    let payload = word as usize;
+                    let rest = left.wrapping_sub(payload.wrapping_add(PADDED) & !(HEADER_SIZE - 1));
+                    if rest > left {
+                        break 'pass Some(Walked::Special);
+                    }
+                    let extent = Extent::new(header, payload);
+                    let position = end.wrapping_sub(left);
+                    next = header.wrapping_add(payload).wrapping_add(PADDED);
+                    left = rest;
+                    records = records.wrapping_add(1);
+                    self.drained.bytes = self.drained.bytes.wrapping_add(payload);
+                    pattern.note(word);
+                    if self.give(extent, position).is_break() {
+                        break 'pass Some(Walked::Asked);
+                    }
+                }
+                None
+            };
+            self.drained.records = self.drained.records.wrapping_add(records);
+            self.cursor.position = end.wrapping_sub(left);
+            if let Some(ended) = ended {
+                return ended;
             }
-        };
-        self.release();
-        drained
+            if self.cursor.position.wrapping_sub(self.cursor.released) >= self.cursor.release_bytes {
+                self.cursor.release(self.memory);
+            }
+            if self.drained.records >= self.limit || pattern.learn() {
+                return Walked::Enough;
+            }
+            if left == 0 {
+                return Walked::Special;
+            }
+        }
     }
 
     /// Reads on as long as headers are, in turn, those guessed.
     #[inline(always)]
-    fn follow<const N: usize>(
-        &mut self,
-        words: [u32; N],
-        limit: usize,
-        drained: &mut Drained,
-        each: &mut impl FnMut(Payload<'_, M>) -> ControlFlow<()>,
-    ) -> Followed {
+    fn follow<const N: usize>(&mut self, mut words: [u32; N]) -> Followed {
+        let area = self.area;
+        let round = sum(words.map(record_size), N);
+        let there = self.cursor.contiguous(self.memory);
+        // Whole rounds that are there and are taken; and how many of them until space is given back.
+        let taken = self.limit.wrapping_sub(self.drained.records).checked_div(N).unwrap_or(0);
+        let mut left = there.checked_div(round).unwrap_or(0).min(taken);
+        let interval = self.cursor.release_bytes.checked_div(round).unwrap_or(0);
+        if left < LONG || (N > 1 && interval == 0) {
+            return Followed::Room;
+        }
+        let mut position = self.cursor.position;
+        if area.length(position).load(sites::CONSUMER_LENGTH) != words[0] {
+            words.reverse();
+        }
         let totals = words.map(record_size);
-        let round = totals.iter().fold(0, |sum: usize, total| sum.wrapping_add(*total));
-        let ahead = AHEAD.checked_div(round).unwrap_or(1).max(1).wrapping_mul(round);
-        let mut done: usize = 0;
-        loop {
-            // One bound for everything: the bytes that are there, one release interval, the end of a flat ring, the records the caller still takes.
-            let mut left = self.producer.wrapping_sub(self.position);
-            if self.memory.geometry().mapping() == Mapping::Flat {
-                left = left.min(self.memory.geometry().until_end(self.position));
+        let payloads = words.map(|word| word as usize);
+        let mut ahead = ahead(round, left);
+        let mut followed = 0;
+        let (part, ended) = 'rounds: loop {
+            if left == 0 {
+                break (0, Followed::Room);
             }
-            let rounds = left
-                .checked_div(round)
-                .unwrap_or(0)
-                .min(self.rounds_until_release::<N>(round))
-                .min(limit.wrapping_sub(drained.records).checked_div(N).unwrap_or(0));
-            if rounds == 0 {
-                return Followed::Room;
-            }
-            let ahead = if left.saturating_sub(ahead) >= rounds.wrapping_mul(round) { ahead } else { 0 };
-            let mut position = self.position;
-            let mut followed = 0;
-            let mut part = 0;
-            let mut ended = None;
-            'run: while followed != rounds {
-                for (index, (word, total)) in words.iter().zip(totals).enumerate() {
-                    if self.memory.length(position).load(sites::CONSUMER_LENGTH) != *word {
-                        part = index;
-                        ended = Some(Followed::Wrong { rounds: done.wrapping_add(followed) });
-                        break 'run;
-                    }
-                    self.memory.prefetch(position.wrapping_add(ahead));
-                    let extent = Extent::new(position, *word as usize);
-                    position = position.wrapping_add(total);
-                    if each(Payload::new(&self.memory, &extent)).is_break() {
-                        part = index.wrapping_add(1);
-                        ended = Some(Followed::Asked);
-                        break 'run;
-                    }
+            // One bound for what is there, for one interval, and for what may be fetched ahead: never what is not there, because a producer would
+            // have to fetch those lines back.
+            let until = match left.checked_sub(ahead) {
+                Some(until @ 1..) => until,
+                _ => {
+                    ahead = 0;
+                    left
                 }
-                followed = followed.wrapping_add(1);
+            };
+            let rounds = until.min(interval.max(1));
+            let start = position;
+            let end = start.wrapping_add(rounds.wrapping_mul(round));
+            let ahead = ahead.wrapping_mul(round);
+            while position != end {
+                let mut at = position;
+                for (index, (word, total)) in words.iter().zip(totals).enumerate() {
+                    if area.length(at).load(sites::CONSUMER_LENGTH) != *word {
+                        followed = rounds_between(start, position, round).wrapping_add(followed);
+                        break 'rounds (index, Followed::Wrong { rounds: followed });
+                    }
+                    area.prefetch(at.wrapping_add(ahead));
+                    if self.give(Extent::new(at, *word as usize), at).is_break() {
+                        followed = rounds_between(start, position, round).wrapping_add(followed);
+                        break 'rounds (index.wrapping_add(1), Followed::Asked);
+                    }
+                    at = at.wrapping_add(total);
+                }
+                position = at;
             }
-            self.position = position;
-            drained.count_rounds(words, followed, part);
-            if let Some(ended) = ended {
-                return ended;
-            }
-            self.release();
-            done = done.wrapping_add(rounds);
-        }
+            left = left.wrapping_sub(rounds);
+            followed = followed.wrapping_add(rounds);
+            self.cursor.position = position;
+            self.cursor.release(self.memory);
+        };
+        self.cursor.position = position.wrapping_add(sum(totals, part));
+        self.drained.count(followed.wrapping_mul(N), followed.wrapping_mul(sum(payloads, N)));
+        self.drained.count(part, sum(payloads, part));
+        ended
     }
 
-    /// How many rounds of `round` bytes until `consumer_pos` has to be stored.
+    /// Has lines fetched up to [`AHEAD`] of `position`, of which those up to `fetched` are; says how far it came.
+    ///
+    /// Never beyond what is there: a producer would have to fetch those lines back.
     #[inline(always)]
-    fn rounds_until_release<const N: usize>(&self, round: usize) -> usize {
-        if N > 1 && self.release_bytes < round {
-            // It has to be stored within a round.
-            return 0;
+    fn fetch(&self, fetched: usize, position: usize, end: usize) -> usize {
+        if end.wrapping_sub(position) < AHEAD {
+            return fetched;
         }
-        let behind = self.position.wrapping_sub(self.released);
-        self.release_bytes.saturating_sub(behind).div_ceil(round).max(1)
+        let done = fetched.wrapping_sub(position);
+        // Long records leave what was fetched behind.
+        let done = if done > AHEAD { 0 } else { done };
+        let mut next = position.wrapping_add(done);
+        for _ in 0..(AHEAD.wrapping_sub(done) / LINE) {
+            self.area.prefetch(next);
+            next = next.wrapping_add(LINE);
+        }
+        next
     }
 
-    /// The limit is reached: is there more, so that the caller must not wait, or is the ring empty at the same time?
-    fn at_limit(&mut self) -> Stopped {
-        self.settle();
-        match self.refresh() {
-            Ok(false) => Stopped::Empty,
-            Ok(true) => Stopped::Limit,
-            Err(stopped) => stopped,
-        }
+    #[inline(always)]
+    fn give(&mut self, extent: Extent, position: usize) -> ControlFlow<()> {
+        (self.each)(Payload::new(self.memory, self.area, extent, position))
     }
+}
+
+/// How a walk ended.
+enum Walked {
+    /// The callback asked to stop.
+    Asked,
+    /// As many records as are taken; or lengths repeat.
+    Enough,
+    /// The next record is not a plain one, or none is there: a step says which.
+    Special,
 }
 
 /// How following a guess ended.
 enum Followed {
     /// The callback asked to stop.
     Asked,
-    /// As far as there was room for whole rounds.
+    /// As far as there was room for whole rounds; without one, where there are too few.
     Room,
     /// A header was another one, after that many rounds or a little more.
     Wrong { rounds: usize },
 }
 
-/// Which headers to expect, and whether expecting them pays.
-struct Guess {
-    /// The last length, and the one before it.
-    last: [u32; 2],
-    /// How many in a row were as long as the one before.
-    same: u32,
-    /// How many in a row were as long as the one two before.
-    alternating: u32,
-    /// Records not to look at.
-    pause: u32,
-    /// The pause that the next wrong guess costs.
-    penalty: u32,
+/// Bytes of a header and of the padding behind a payload, at most.
+const PADDED: usize = 2 * HEADER_SIZE - 1;
+/// Records that are walked over between looks at anything else.
+const PASS: usize = 32;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// How far ahead of its position a walk has memory fetched, if that much is there: two pages, so that translations are looked up in time too.
+const AHEAD: usize = 8192;
+/// How far ahead it is fetched at most where it is known which lines: as much as the first cache holds.
+const FAR_AHEAD: usize = 4 * AHEAD;
+
+/// How many of `left` rounds, of `round` bytes each, memory is fetched ahead: a few hundred, if they and enough others are there.
+#[inline(always)]
+fn ahead(round: usize, left: usize) -> usize {
+    let far = round.saturating_mul(256).clamp(AHEAD, FAR_AHEAD);
+    far.checked_div(round).unwrap_or(0).min(left / 4)
 }
 
-/// How many in a row it takes to guess. A wrong guess costs some fifteen steps' worth of a mispredicted branch, a right one saves most of a step.
-const ENOUGH: u32 = 4;
-/// The longest pause: in records of random sizes a wrong guess comes so seldom that it costs next to nothing.
-const MOST: u32 = 1024;
-/// Rounds that pay for the wrong guess at their end.
-const LONG: usize = 16;
-
-impl Default for Guess {
-    fn default() -> Self {
-        Self { last: [0; 2], same: 0, alternating: 0, pause: 0, penalty: ENOUGH }
-    }
+/// Rounds of `round` bytes from one position to another one.
+#[inline(always)]
+fn rounds_between(start: usize, end: usize, round: usize) -> usize {
+    end.wrapping_sub(start).checked_div(round).unwrap_or(0)
 }
 
-impl Guess {
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "an extent's length came from a length word")]
-    fn note(&mut self, length: usize) {
-        if self.pause != 0 {
-            self.pause = self.pause.wrapping_sub(1);
-            return;
-        }
-        let word = length as u32;
-        self.same = if word == self.last[0] { self.same.wrapping_add(1) } else { 0 };
-        self.alternating = if word == self.last[1] { self.alternating.wrapping_add(1) } else { 0 };
-        self.last = [word, self.last[0]];
-    }
+/// What the first of the parts of a round add up to.
+#[inline(always)]
+fn sum<const N: usize>(parts: [usize; N], first: usize) -> usize {
+    parts.iter().take(first).fold(0, |sum, part| sum.wrapping_add(*part))
+}
 
-    /// Do the next headers look certain?
-    #[inline(always)]
-    fn is_certain(&self) -> bool {
-        self.same.max(self.alternating) >= ENOUGH
+/// Copies the beginning of a payload into `bytes`, as much as fits; gives how many bytes that were.
+pub(crate) fn copy_payload(memory: &impl Memory, extent: &Extent, bytes: &mut [u8]) -> usize {
+    let length = extent.length().min(bytes.len());
+    if let Some(bytes) = bytes.get_mut(..length) {
+        memory.read(extent, 0, bytes);
     }
-
-    /// The next two length words, if they are certain.
-    #[inline(always)]
-    fn words(&self) -> [u32; 2] {
-        if self.same >= ENOUGH { [self.last[0]; 2] } else { [self.last[1], self.last[0]] }
-    }
-
-    fn was_wrong(&mut self, rounds: usize) {
-        self.same = 0;
-        self.alternating = 0;
-        if rounds >= LONG {
-            self.penalty = ENOUGH;
-        } else {
-            self.pause = self.penalty;
-            self.penalty = self.penalty.wrapping_mul(2).min(MOST);
-        }
-    }
+    length
 }
 
 /// The payload of a record that is being drained.
-pub struct Payload<'c, M> {
+pub struct Payload<'c, M: Memory + 'c> {
     memory: &'c M,
-    extent: &'c Extent,
+    area: M::Area<'c>,
+    /// Where the bytes are.
+    extent: Extent,
+    /// Where the record is: not the extent's position, but another one of the same bytes.
+    position: usize,
 }
 
 impl<'c, M: Memory> Payload<'c, M> {
     #[inline(always)]
-    pub(crate) fn new(memory: &'c M, extent: &'c Extent) -> Self {
-        Self { memory, extent }
+    pub(crate) fn new(memory: &'c M, area: M::Area<'c>, extent: Extent, position: usize) -> Self {
+        Self { memory, area, extent, position }
     }
 
     /// Copies the payload's beginning into `bytes`, as much as fits; gives how many bytes that were.
     pub fn copy_to(&self, bytes: &mut [u8]) -> usize {
-        let length = self.extent.length().min(bytes.len());
-        if let Some(bytes) = bytes.get_mut(..length) {
-            self.memory.read(self.extent, 0, bytes);
-        }
-        length
+        copy_payload(self.memory, &self.extent, bytes)
     }
 
     /// Payload bytes.
@@ -259,7 +327,7 @@ impl<'c, M: Memory> Payload<'c, M> {
     /// Position of the record's header.
     #[must_use]
     pub fn position(&self) -> usize {
-        self.extent.position()
+        self.position
     }
 }
 
@@ -268,7 +336,7 @@ impl<M: Contiguous> Deref for Payload<'_, M> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.memory.published(self.extent)
+        M::published(self.area, &self.extent)
     }
 }
 
@@ -298,17 +366,8 @@ pub struct Drained {
 
 impl Drained {
     #[inline(always)]
-    fn count(&mut self, payload: usize) {
-        self.records = self.records.wrapping_add(1);
-        self.bytes = self.bytes.wrapping_add(payload);
-    }
-
-    /// Counts `rounds` of records of those lengths, and `part` records of one round more. Outside of the loop over them: every register counts there.
-    #[inline(always)]
-    fn count_rounds<const N: usize>(&mut self, words: [u32; N], rounds: usize, part: usize) {
-        let sum = |words: &[u32]| words.iter().fold(0, |sum: usize, word| sum.wrapping_add(*word as usize));
-        self.records = self.records.wrapping_add(rounds.wrapping_mul(N)).wrapping_add(part);
-        self.bytes = self.bytes.wrapping_add(rounds.wrapping_mul(sum(&words)));
-        self.bytes = self.bytes.wrapping_add(sum(words.get(..part).unwrap_or_default()));
+    fn count(&mut self, records: usize, bytes: usize) {
+        self.records = self.records.wrapping_add(records);
+        self.bytes = self.bytes.wrapping_add(bytes);
     }
 }

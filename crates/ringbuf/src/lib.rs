@@ -78,6 +78,7 @@
 extern crate std;
 
 mod consumer;
+mod cursor;
 mod drain;
 mod exclusive;
 mod flat;
@@ -91,6 +92,7 @@ pub mod model;
 mod models;
 mod order;
 mod overwrite;
+mod pattern;
 mod producer;
 mod query;
 mod reservation;
@@ -106,7 +108,7 @@ pub use exclusive::ExclusiveProducer;
 pub use flat::{FlatError, FlatRing};
 pub use geometry::{Geometry, GeometryError, Mapping, PageOffset};
 pub use header::{BUSY_BIT, DISCARD_BIT, HEADER_SIZE, Header, MAX_PAYLOAD, field, record_size};
-pub use mapped::{Mapped, MarksLength, SharedMarks, marks_for};
+pub use mapped::{Mapped, MappedArea, MarksLength, SharedMarks, marks_for};
 pub use order::{Order, sites};
 pub use overwrite::{Copied, OverwriteReader};
 pub use producer::Producer;

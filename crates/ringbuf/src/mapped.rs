@@ -9,7 +9,7 @@ use core::sync::atomic::{self, AtomicU32, AtomicUsize, Ordering};
 
 use crate::header::{HEADER_SIZE, field};
 use crate::memory::{
-    Claim, Contiguous, Extent, Length, Marks, Memory, Position, Private, Publication, Racy, SPINS,
+    Area, Claim, Contiguous, Extent, Length, Marks, Memory, Position, Private, Publication, Racy, SPINS,
 };
 use crate::{Geometry, Header, Mapping, Order};
 
@@ -20,13 +20,20 @@ use crate::{Geometry, Header, Mapping, Order};
 pub struct Mapped<'a> {
     consumer: NonNull<u8>,
     producer: NonNull<u8>,
-    data: NonNull<u8>,
+    area: MappedArea<'a>,
     geometry: Geometry,
+    private: Private<AtomicUsize>,
+}
+
+/// The data area of a [`Mapped`] ring.
+#[derive(Clone, Copy)]
+pub struct MappedArea<'a> {
+    data: NonNull<u8>,
     /// A position and this mask give the offset of a header: below the size, a multiple of eight.
     starts: usize,
-    /// Mapped bytes less one header.
-    payload_end: usize,
-    private: Private<AtomicUsize>,
+    /// The longest payload there can be: all but one header.
+    longest: usize,
+    mapping: Mapping,
     _memory: PhantomData<&'a [AtomicU32]>,
 }
 
@@ -55,19 +62,19 @@ impl<'a> Mapped<'a> {
         data: NonNull<u8>,
         geometry: Geometry,
     ) -> Self {
-        let mapped = match geometry.mapping() {
-            Mapping::Flat => geometry.size(),
-            Mapping::Mirrored => geometry.size().wrapping_mul(2),
+        let area = MappedArea {
+            data,
+            starts: geometry.mask() & !(HEADER_SIZE - 1),
+            longest: geometry.size().wrapping_sub(HEADER_SIZE),
+            mapping: geometry.mapping(),
+            _memory: PhantomData,
         };
         Self {
             consumer: consumer_page,
             producer: producer_page,
-            data,
+            area,
             geometry,
-            starts: geometry.mask() & !(HEADER_SIZE - 1),
-            payload_end: mapped.wrapping_sub(HEADER_SIZE),
             private: Private::new(|| AtomicUsize::new(0)),
-            _memory: PhantomData,
         }
     }
 
@@ -89,6 +96,16 @@ impl<'a> Mapped<'a> {
         Some([side(), side()])
     }
 
+    #[inline(always)]
+    fn position_at(&self, page: NonNull<u8>, offset: usize) -> &AtomicUsize {
+        // SAFETY: `new` was promised that the page holds this word, and `offset` is that of one of its words.
+        let word = unsafe { page.add(offset) };
+        // SAFETY: the word is aligned and valid for `'a`, and all access to it is atomic.
+        unsafe { AtomicUsize::from_ptr(word.cast().as_ptr()) }
+    }
+}
+
+impl<'a> MappedArea<'a> {
     /// The address `offset` bytes behind the header at `position`.
     #[inline(always)]
     fn at(&self, position: usize, offset: usize) -> NonNull<u8> {
@@ -104,15 +121,18 @@ impl<'a> Mapped<'a> {
     /// Claims and extents are always within; this keeps a mistake elsewhere from becoming an access outside.
     #[inline(always)]
     fn payload_room(&self, position: usize, length: usize) -> usize {
-        length.min(self.payload_end.wrapping_sub(position & self.starts))
+        match self.mapping {
+            Mapping::Flat => length.min(self.longest.wrapping_sub(position & self.starts)),
+            // A header starts in the first view of the data: all but itself fits behind it into the two.
+            Mapping::Mirrored => length.min(self.longest),
+        }
     }
 
     #[inline(always)]
-    fn position_at(&self, page: NonNull<u8>, offset: usize) -> &AtomicUsize {
-        // SAFETY: `new` was promised that the page holds this word, and `offset` is that of one of its words.
-        let word = unsafe { page.add(offset) };
-        // SAFETY: the word is aligned and valid for `'a`, and all access to it is atomic.
-        unsafe { AtomicUsize::from_ptr(word.cast().as_ptr()) }
+    fn length_at(self, position: usize) -> &'a AtomicU32 {
+        let word = self.at(position, field::LENGTH).cast::<u32>();
+        // SAFETY: `at` gives an address in the data area that is aligned to eight, with four bytes behind it; all access to lengths is atomic.
+        unsafe { AtomicU32::from_ptr(word.as_ptr()) }
     }
 }
 
@@ -120,10 +140,45 @@ impl<'a> Mapped<'a> {
 unsafe impl Send for Mapped<'_> {}
 // SAFETY: as above; shared access goes through atomics, or through claims and extents that only one owner has.
 unsafe impl Sync for Mapped<'_> {}
+// SAFETY: as for the ring it is a part of.
+unsafe impl Send for MappedArea<'_> {}
+// SAFETY: as for the ring it is a part of.
+unsafe impl Sync for MappedArea<'_> {}
 
-impl Memory for Mapped<'_> {
+impl Area for MappedArea<'_> {
+    type Length = AtomicU32;
+
+    #[inline(always)]
+    fn length(&self, position: usize) -> &AtomicU32 {
+        self.length_at(position)
+    }
+
+    #[inline(always)]
+    fn align(&self, position: usize) -> usize {
+        position & self.starts
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, position: usize) {
+        #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
+        {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let address = self.at(position, 0).as_ptr().cast_const().cast();
+            // SAFETY: a hint; the instruction set has it, and the address is inside the data area besides.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
+        }
+        #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
+        let _ = position;
+    }
+}
+
+impl<'a> Memory for Mapped<'a> {
     type Position = AtomicUsize;
     type Length = AtomicU32;
+    type Area<'m>
+        = MappedArea<'a>
+    where
+        Self: 'm;
 
     #[inline(always)]
     fn geometry(&self) -> Geometry {
@@ -156,15 +211,20 @@ impl Memory for Mapped<'_> {
     }
 
     #[inline(always)]
+    fn area(&self) -> MappedArea<'a> {
+        // Field by field: that the address is not null is said where it is loaded, and lost where the whole is copied.
+        let MappedArea { data, starts, longest, mapping, _memory } = self.area;
+        MappedArea { data, starts, longest, mapping, _memory }
+    }
+
+    #[inline(always)]
     fn length(&self, position: usize) -> &AtomicU32 {
-        let word = self.at(position, field::LENGTH).cast::<u32>();
-        // SAFETY: `at` gives an address in the data area that is aligned to eight, with four bytes behind it.
-        unsafe { AtomicU32::from_ptr(word.as_ptr()) }
+        self.area.length_at(position)
     }
 
     #[inline(always)]
     fn initialise(&self, claim: &mut Claim, header: Header) {
-        let word = self.at(claim.position(), field::PAGE_OFFSET).cast::<u32>();
+        let word = self.area.at(claim.position(), field::PAGE_OFFSET).cast::<u32>();
         // SAFETY: in the data area, aligned to four; the claim makes the header ours, and consumers do not read this word.
         unsafe { word.write(header.page_offset()) };
         self.length(claim.position()).store(header.length_word(), Ordering::Relaxed);
@@ -181,22 +241,10 @@ impl Memory for Mapped<'_> {
 
     #[inline(always)]
     fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]) {
-        if let Some(source) = self.published(extent).get(offset..).and_then(|rest| rest.get(..bytes.len())) {
+        let published = Self::published(self.area, extent);
+        if let Some(source) = published.get(offset..).and_then(|rest| rest.get(..bytes.len())) {
             bytes.copy_from_slice(source);
         }
-    }
-
-    #[inline(always)]
-    fn prefetch(&self, position: usize) {
-        #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
-        {
-            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let address = self.at(position, 0).as_ptr().cast_const().cast();
-            // SAFETY: a hint; the instruction set has it, and the address is inside the data area besides.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
-        }
-        #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
-        let _ = position;
     }
 
     #[inline(always)]
@@ -215,27 +263,31 @@ impl Memory for Mapped<'_> {
     }
 }
 
-impl Contiguous for Mapped<'_> {
+impl<'a> Contiguous for Mapped<'a> {
     #[inline(always)]
-    fn claimed<'a>(&'a self, claim: &'a Claim) -> &'a [u8] {
-        let length = self.payload_room(claim.position(), claim.length());
-        let payload = NonNull::slice_from_raw_parts(self.at(claim.position(), HEADER_SIZE), length);
+    fn claimed<'c>(&'c self, claim: &'c Claim) -> &'c [u8] {
+        let length = self.area.payload_room(claim.position(), claim.length());
+        let payload = NonNull::slice_from_raw_parts(self.area.at(claim.position(), HEADER_SIZE), length);
         // SAFETY: inside the mapping by `payload_room`, initialised because it is mapped memory, and nobody else's while the claim is borrowed.
         unsafe { payload.as_ref() }
     }
 
     #[inline(always)]
-    fn claimed_mut<'a>(&'a self, claim: &'a mut Claim) -> &'a mut [u8] {
-        let length = self.payload_room(claim.position(), claim.length());
-        let mut payload = NonNull::slice_from_raw_parts(self.at(claim.position(), HEADER_SIZE), length);
+    fn claimed_mut<'c>(&'c self, claim: &'c mut Claim) -> &'c mut [u8] {
+        let length = self.area.payload_room(claim.position(), claim.length());
+        let mut payload = NonNull::slice_from_raw_parts(self.area.at(claim.position(), HEADER_SIZE), length);
         // SAFETY: as in `claimed`; the claim is borrowed exclusively.
         unsafe { payload.as_mut() }
     }
 
     #[inline(always)]
-    fn published<'a>(&'a self, extent: &'a Extent) -> &'a [u8] {
-        let length = self.payload_room(extent.position(), extent.length());
-        let payload = NonNull::slice_from_raw_parts(self.at(extent.position(), HEADER_SIZE), length);
+    fn published<'m, 'e>(area: MappedArea<'a>, extent: &'e Extent) -> &'e [u8]
+    where
+        Self: 'm,
+        'm: 'e,
+    {
+        let length = area.payload_room(extent.position(), extent.length());
+        let payload = NonNull::slice_from_raw_parts(area.at(extent.position(), HEADER_SIZE), length);
         // SAFETY: inside the mapping by `payload_room`, initialised because it is mapped memory; producers leave it alone until `consumer_pos`
         // passes it, which it does not while the extent is borrowed.
         unsafe { payload.as_ref() }
@@ -244,9 +296,9 @@ impl Contiguous for Mapped<'_> {
 
 impl Racy for Mapped<'_> {
     fn copy(&self, position: usize, bytes: &mut [u8]) {
-        let length = self.payload_room(position, bytes.len());
+        let length = self.area.payload_room(position, bytes.len());
         for (index, byte) in bytes.iter_mut().enumerate().take(length) {
-            let source = self.at(position, HEADER_SIZE.wrapping_add(index));
+            let source = self.area.at(position, HEADER_SIZE.wrapping_add(index));
             // SAFETY: inside the mapping by `payload_room`. A producer may be writing there, which is why this is a volatile read of a byte and
             // the caller throws away what `overwrite_pos` says is torn; a sequence lock rests on the same.
             *byte = unsafe { source.read_volatile() };
@@ -257,7 +309,7 @@ impl Racy for Mapped<'_> {
 impl fmt::Debug for Mapped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mapped")
-            .field("data", &self.data)
+            .field("data", &self.area.data)
             .field("geometry", &self.geometry)
             .finish_non_exhaustive()
     }

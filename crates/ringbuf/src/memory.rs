@@ -3,6 +3,7 @@
 //! The algorithms name positions, never addresses. [`Mapped`](crate::Mapped) answers over real memory; under `cfg(loom)` a model answers with the
 //! model checker's cells; a driver may answer with its kernel's own atomics.
 
+use crate::header::HEADER_SIZE;
 use crate::{Geometry, Header, Order};
 
 /// An atomic position: a byte counter of the machine's word size that only grows and wraps.
@@ -51,6 +52,39 @@ pub trait Marks {
     fn fetch_and(&self, bits: usize, order: Order) -> usize;
 }
 
+/// The data area alone, for whoever goes from record to record: few enough words to stay in registers while records are read.
+pub trait Area: Copy {
+    /// First header words.
+    type Length: Length;
+
+    /// The length word of the header at `position`, a multiple of eight.
+    fn length(&self, position: usize) -> &Self::Length;
+
+    /// `position`, less what it is above a multiple of eight; or any other position of the same bytes.
+    ///
+    /// What a reader waits for, record after record: memory that masks positions anyway has it for nothing.
+    #[inline(always)]
+    fn align(&self, position: usize) -> usize {
+        position & !(HEADER_SIZE - 1)
+    }
+
+    /// The header at `position` will be looked at soon. Whatever the position, this changes nothing but time.
+    #[inline(always)]
+    fn prefetch(&self, position: usize) {
+        let _ = position;
+    }
+}
+
+/// Memory that has nothing smaller to go over.
+impl<M: Memory> Area for &M {
+    type Length = M::Length;
+
+    #[inline(always)]
+    fn length(&self, position: usize) -> &M::Length {
+        Memory::length(*self, position)
+    }
+}
+
 /// The memory of a ring as one side sees it.
 ///
 /// Positions and payload offsets are trusted to come from this crate's algorithms: [`Claim`] and [`Extent`] cannot be made elsewhere.
@@ -59,6 +93,10 @@ pub trait Memory {
     type Position: Position;
     /// First header words.
     type Length: Length;
+    /// The data area; `&'m Self` where nothing is gained by another.
+    type Area<'m>: Area<Length = Self::Length>
+    where
+        Self: 'm;
 
     /// The sizes.
     fn geometry(&self) -> Geometry;
@@ -76,6 +114,8 @@ pub trait Memory {
     /// What the producing side keeps for itself. Not part of the ring.
     fn private(&self) -> &Private<Self::Position>;
 
+    /// The data area.
+    fn area(&self) -> Self::Area<'_>;
     /// The length word of the header at `position`, a multiple of eight.
     fn length(&self, position: usize) -> &Self::Length;
     /// Writes both header words of a record that was just claimed.
@@ -84,12 +124,6 @@ pub trait Memory {
     fn write(&self, claim: &mut Claim, offset: usize, bytes: &[u8]);
     /// Reads the payload from `offset` on into `bytes`; what would come from outside is not read.
     fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]);
-
-    /// The header at `position` will be looked at soon. Whatever the position, this changes nothing but time.
-    #[inline(always)]
-    fn prefetch(&self, position: usize) {
-        let _ = position;
-    }
 
     /// A full barrier.
     fn fence(&self, order: Order);
@@ -107,7 +141,10 @@ pub trait Contiguous: Memory {
     /// The same, to write.
     fn claimed_mut<'a>(&'a self, claim: &'a mut Claim) -> &'a mut [u8];
     /// The payload of a published record.
-    fn published<'a>(&'a self, extent: &'a Extent) -> &'a [u8];
+    fn published<'m, 'e>(area: Self::Area<'m>, extent: &'e Extent) -> &'e [u8]
+    where
+        Self: 'm,
+        'm: 'e;
 }
 
 /// Memory whose payloads can be copied while somebody may be writing over them.

@@ -88,6 +88,7 @@ impl Modelled {
 impl Memory for Modelled {
     type Position = Word;
     type Length = LengthWord;
+    type Area<'m> = &'m Self;
 
     fn geometry(&self) -> Geometry {
         self.0.geometry
@@ -111,6 +112,10 @@ impl Memory for Modelled {
 
     fn private(&self) -> &Private<Word> {
         &self.0.private
+    }
+
+    fn area(&self) -> &Self {
+        self
     }
 
     fn length(&self, position: usize) -> &LengthWord {

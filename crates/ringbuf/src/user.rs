@@ -221,7 +221,12 @@ impl<M: Memory> UserConsumer<M> {
             if word & DISCARD_BIT != 0 {
                 drained.discarded = drained.discarded.wrapping_add(1);
             } else {
-                flow = each(Payload::new(&self.memory, &Extent::new(position, word as usize)));
+                flow = each(Payload::new(
+                    &self.memory,
+                    self.memory.area(),
+                    Extent::new(position, word as usize),
+                    position,
+                ));
                 drained.samples = drained.samples.wrapping_add(1);
             }
             self.memory

@@ -138,6 +138,10 @@ impl<'a> WatchedMemory<'a> {
 impl Memory for WatchedMemory<'_> {
     type Position = Watched<AtomicUsize>;
     type Length = Watched<AtomicU32>;
+    type Area<'m>
+        = &'m Self
+    where
+        Self: 'm;
 
     fn geometry(&self) -> Geometry {
         self.inner.geometry()
@@ -156,6 +160,9 @@ impl Memory for WatchedMemory<'_> {
     }
     fn private(&self) -> &Private<Self::Position> {
         &self.private
+    }
+    fn area(&self) -> &Self {
+        self
     }
     fn length(&self, position: usize) -> &Self::Length {
         watched(self.inner.length(position))
@@ -184,8 +191,12 @@ impl Contiguous for WatchedMemory<'_> {
     fn claimed_mut<'a>(&'a self, claim: &'a mut Claim) -> &'a mut [u8] {
         self.inner.claimed_mut(claim)
     }
-    fn published<'a>(&'a self, extent: &'a Extent) -> &'a [u8] {
-        self.inner.published(extent)
+    fn published<'m, 'e>(area: &'m Self, extent: &'e Extent) -> &'e [u8]
+    where
+        Self: 'm,
+        'm: 'e,
+    {
+        Mapped::published(area.inner.area(), extent)
     }
 }
 

@@ -468,6 +468,7 @@ impl Shared {
 impl Memory for RingMemory {
     type Position = AtomicUsize;
     type Length = Word;
+    type Area<'m> = &'m Self;
 
     #[inline(always)]
     fn geometry(&self) -> Geometry {
@@ -497,6 +498,11 @@ impl Memory for RingMemory {
     #[inline(always)]
     fn private(&self) -> &Private<AtomicUsize> {
         &self.shared.private
+    }
+
+    #[inline(always)]
+    fn area(&self) -> &Self {
+        self
     }
 
     #[inline(always)]

@@ -58,7 +58,8 @@ pub(crate) fn run(report: &mut Report, turns: usize, filter: &str) {
     };
     pin(0);
     report.table("draining a full 16 MiB ring of the kernel, one CPU, millions of records a second");
-    for pattern in PATTERNS.iter().filter(|pattern| pattern.name.contains(filter)) {
+    for pattern in PATTERNS.iter().filter(|pattern| format!("kernel ring, {}", pattern.name).contains(filter))
+    {
         let expected = match ring.fill(pattern.sizes, pattern.random) {
             Ok(expected) => expected,
             Err(why) => return report.skip(format!("filling the kernel's ring: {why}")),
