@@ -37,7 +37,7 @@ pub(crate) fn loom(package: Option<&str>, preemptions: u32) -> Result<Outcome, F
 
 /// Packages with models, which are tests in a module `models` that exists under `--cfg loom`, and in one of
 /// the same name in `tests/downstream.rs`, which shows how others model themselves with the package.
-const MODELLED: [Modelled; 5] = [
+const MODELLED: [Modelled; 6] = [
     Modelled {
         package: "bench-gate",
         variable: "BENCH_GATE_MUTANT",
@@ -66,6 +66,13 @@ const MODELLED: [Modelled; 5] = [
         sites: "crates/ringbuf/src/order.rs",
         target: &["--lib"],
         others: &["--test", "downstream"],
+    },
+    Modelled {
+        package: "ebpf-vm",
+        variable: "EBPF_VM_MUTANT",
+        sites: "crates/vm/src/maps/order.rs",
+        target: &["--lib"],
+        others: &[],
     },
     Modelled {
         package: "wfp-txn",

@@ -147,6 +147,12 @@ impl Hash {
         }
     }
 
+    /// One look, for models.
+    #[cfg(all(test, loom))]
+    pub(super) fn look(&self, key: &[u8]) -> Result<Option<u32>, Changed> {
+        self.index.look(key, self.index.hash(key))
+    }
+
     #[cold]
     #[inline(never)]
     fn find_again<K: Key + ?Sized>(&self, key: &K, hash: usize) -> Option<u32> {
@@ -384,5 +390,81 @@ impl Table {
             self.unlist(slot);
             self.list(slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const ENTRIES: u32 = 300;
+
+    fn filled(evicts: bool) -> Hash {
+        let hash = Hash::new(4, ENTRIES, evicts, 5, 2).unwrap();
+        for key in 0..ENTRIES {
+            hash.update(&key.to_ne_bytes(), 0, false, |_, _, _| Some(()), |_, _| Ok(())).unwrap();
+        }
+        hash
+    }
+
+    /// What a program does that has interrupted a writer: the lock is held, and its holder will not go on before this is done.
+    #[test]
+    fn lookups_do_not_wait_for_a_writer_that_is_stopped() {
+        for evicts in [false, true] {
+            let hash = filled(evicts);
+            let mut looked = 0;
+            let write = |_, _| {
+                // More than there is room for notes of, in an LRU map.
+                for key in 1..ENTRIES {
+                    assert!(hash.lookup(&key.to_ne_bytes(), true).is_some());
+                    looked += 1;
+                }
+                assert_eq!(hash.lookup(&ENTRIES.to_ne_bytes(), true), None, "not there yet");
+                assert_eq!(
+                    hash.lookup(&0u32.to_ne_bytes(), true).is_none(),
+                    evicts,
+                    "gone already, if it has to"
+                );
+                Ok(())
+            };
+            let room = |_, _, _| Some(());
+            if !evicts {
+                hash.delete(&1u32.to_ne_bytes()).unwrap();
+                hash.update(&1u32.to_ne_bytes(), 0, false, room, |_, _| Ok(())).unwrap();
+            }
+            let key = if evicts { ENTRIES } else { 2 };
+            hash.update(&key.to_ne_bytes(), 0, false, room, write).unwrap();
+            assert_eq!(looked, ENTRIES - 1);
+            assert!(hash.lookup(&key.to_ne_bytes(), true).is_some());
+            assert_eq!(hash.len(), ENTRIES);
+        }
+    }
+
+    /// More uses than are noted at once: each of them counts all the same.
+    #[test]
+    fn uses_are_never_forgotten_while_nobody_writes() {
+        let hash = filled(true);
+        for key in (0..ENTRIES).rev().filter(|key| key % 3 != 0) {
+            hash.lookup(&key.to_ne_bytes(), true).unwrap();
+        }
+        let keys = hash.keys().unwrap();
+        let order: Vec<u32> = keys.as_chunks().0.iter().map(|key| u32::from_ne_bytes(*key)).collect();
+        let unused = (0..ENTRIES).filter(|key| key % 3 == 0);
+        assert_eq!(order, unused.chain((0..ENTRIES).rev().filter(|key| key % 3 != 0)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_slot_that_was_noted_and_freed_stays_free() {
+        let hash = filled(true);
+        let slot = hash.lookup(&7u32.to_ne_bytes(), false).unwrap();
+        hash.delete(&7u32.to_ne_bytes()).unwrap();
+        // A lookup that found it before, and notes it now.
+        hash.notes.as_ref().unwrap().add(slot);
+        assert_eq!(hash.keys().unwrap().len(), 4 * (ENTRIES as usize - 1));
+        hash.update(&7u32.to_ne_bytes(), 0, false, |_, _, _| Some(()), |_, _| Ok(())).unwrap();
+        assert_eq!(hash.lookup(&7u32.to_ne_bytes(), false), Some(slot));
+        assert_eq!(hash.keys().unwrap().len(), 4 * ENTRIES as usize);
     }
 }

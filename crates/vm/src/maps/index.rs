@@ -109,7 +109,7 @@ pub(super) fn word(piece: &[u8]) -> usize {
 
 /// A hash function, chosen by the seed.
 #[derive(Debug)]
-struct Hasher {
+pub(super) struct Hasher {
     seed: u64,
     factor: u64,
     spread: u64,
@@ -119,7 +119,7 @@ struct Hasher {
 const DENSE_BITS: u32 = 8;
 
 impl Hasher {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         // The steps of SplitMix64: numbers that have little to do with each other, nor with those of the seeds next to this one.
         let number = |step: u64| {
             let mixed = seed.wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -130,13 +130,13 @@ impl Hasher {
         Self { seed: number(1), factor: number(2) | 1, spread: number(3) | 1 }
     }
 
-    /// For each word a multiplication whose halves are folded together; for the last one without its low bits, which are spread over
-    /// the buckets.
+    /// For each word a multiplication whose upper half is folded into the lower one; for the last word another one, and its low bits spread
+    /// over the buckets.
     #[inline(always)]
-    fn hash(&self, mut words: impl Iterator<Item = usize>) -> usize {
+    pub(super) fn hash(&self, mut words: impl Iterator<Item = usize>) -> usize {
         let mix = |state: u64, word: u64| {
-            let product = u128::from(state ^ word).wrapping_mul(u128::from(self.factor));
-            low64(product) ^ low64(product >> 64)
+            let product = (state ^ word).wrapping_mul(self.factor);
+            product ^ product >> 32
         };
         let mut state = self.seed;
         let mut last = words.next().unwrap_or(0) as u64;
@@ -144,16 +144,11 @@ impl Hasher {
             state = mix(state, last).wrapping_add(self.seed);
             last = word as u64;
         }
+        let mixed = mix(state, last >> DENSE_BITS).wrapping_mul(self.spread) >> 32;
         let dense = (last ^ last >> (DENSE_BITS / 2)).wrapping_mul(self.spread);
-        let hash = mix(state, last >> DENSE_BITS).wrapping_add(dense);
         // There are no more than 2^32 buckets.
-        index(low(hash))
+        index(low(mixed.wrapping_add(dense)))
     }
-}
-
-#[inline(always)]
-fn low64(bits: u128) -> u64 {
-    u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0)
 }
 
 impl Index {
@@ -418,7 +413,6 @@ impl Index {
             child.first.store(slot, OWN);
         }
         self.mask.store(buckets.wrapping_add(buckets).wrapping_sub(1), BUCKETS_ADD);
-        fence(FENCE_GROWN);
         for (number, child) in chunk.buckets.iter().enumerate() {
             self.take_apart([self.bucket(number)?, child], buckets)?;
         }
@@ -437,7 +431,6 @@ impl Index {
                 if COUNT_SPLIT.is_taken() {
                     bucket.count_change();
                 }
-                fence(FENCE_SPLIT);
             }
         };
         let mut slot = sides[0].first.load(OWN);
@@ -493,5 +486,79 @@ fn unword(word: usize, out: &mut [u8]) {
     }
     for (byte, from) in out.iter_mut().zip(word.to_le_bytes()) {
         *byte = from;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::indexing_slicing,
+        reason = "tests"
+    )]
+
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn words_and_bytes_are_the_same_key() {
+        for length in 1..=size_of::<usize>() {
+            let bytes: Vec<u8> = (1..).take(length).collect();
+            let mut back = vec![0; length];
+            unword(word(&bytes), &mut back);
+            assert_eq!(back, bytes);
+        }
+        assert_eq!(word(&7u32.to_ne_bytes()), 7);
+        assert_eq!(word(&7usize.to_ne_bytes()), 7);
+    }
+
+    /// Keys as they occur: none of them may be bad for many seeds.
+    #[test]
+    fn keys_that_look_alike_are_spread() {
+        const KEYS: u64 = 1024;
+        let mut patterns: Vec<Vec<u64>> =
+            (0..24).map(|shift| (0..KEYS).map(|key| key << shift).collect()).collect();
+        // Addresses of a network, the first byte lowest; and of objects of 192 bytes.
+        patterns.push((0..KEYS).map(|key| u64::from((0x0a00_0000 + key as u32).swap_bytes())).collect());
+        patterns.push((0..KEYS).map(|key| 0xffff_8881_0000_0000 + key * 192).collect());
+        let (mut longest, mut total, mut tables) = (0, 0, 0u64);
+        for seed in 0..40 {
+            let hasher = Hasher::new(seed);
+            for keys in &patterns {
+                let mut chains = vec![0u64; 2 * KEYS as usize];
+                for key in keys {
+                    chains[hasher.hash(key.to_ne_bytes().words()) % (2 * KEYS as usize)] += 1;
+                }
+                let steps: u64 = chains.iter().map(|length| length * (length + 1) / 2).sum();
+                assert!(steps < KEYS * 2, "seed {seed}: {steps} steps for {KEYS} keys {:x?}...", &keys[..3]);
+                longest = longest.max(chains.into_iter().max().unwrap_or(0));
+                total += steps;
+                tables += 1;
+            }
+        }
+        // A function chosen at random gives 1.25 steps, and chains of 5 or 6 in a table like these.
+        assert!(longest <= 9, "{longest}");
+        assert!(total * 100 < tables * KEYS * 127, "{total} steps in {tables} tables");
+    }
+
+    /// As in a table that is still small, whose keys have a stride.
+    #[test]
+    fn few_keys_are_spread() {
+        for shift in 0..24 {
+            let mut steps = 0u64;
+            for seed in 0..200 {
+                let hasher = Hasher::new(seed);
+                let mut chains = [0u64; 32];
+                for key in 0..16u32 {
+                    chains[hasher.hash((key << shift).to_ne_bytes().words()) % 32] += 1;
+                }
+                steps += chains.iter().map(|length| length * (length + 1) / 2).sum::<u64>();
+            }
+            // 1.25 for a function chosen at random.
+            assert!(steps < 200 * 16 * 3 / 2, "stride {}: {steps}", 1 << shift);
+        }
     }
 }

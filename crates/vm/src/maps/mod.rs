@@ -21,6 +21,8 @@ pub(crate) mod area;
 pub(crate) mod create;
 pub(crate) mod hash;
 mod index;
+#[cfg(all(test, loom))]
+mod models;
 mod notes;
 mod order;
 mod queue;

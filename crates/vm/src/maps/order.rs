@@ -50,10 +50,10 @@ sites! {
     /// A lookup loads the bucket's number of changes before anything else of it. Partner: [`CHANGE`]: what was taken out before is not seen in the chain
     /// any more.
     BEGIN = Acquire;
-    /// A lookup follows the chain. Partner: [`LINK_SET`]: key and value of the slot it leads to are written.
+    /// A lookup follows the chain. Partner: [`LINK_SET`].
     LINK = Acquire;
-    /// Between comparing the key and looking whether the bucket has changed. Partners: [`FENCE_REUSE`], [`FENCE_GROWN`], [`FENCE_SPLIT`]: of a
-    /// change whose consequences were met, the number is seen.
+    /// Between comparing the key and looking whether the bucket has changed. Partner: [`FENCE_REUSE`]: who has met what was written into a slot
+    /// sees that it was taken out before.
     FENCE_COMPARED = Acquire;
     /// A lookup loads the numbers again. Ordered by [`FENCE_COMPARED`].
     RECHECK = Relaxed;
@@ -64,7 +64,8 @@ sites! {
 
     /// A writer loads links, numbers and keys, which only writers write: the lock orders them.
     OWN = Relaxed;
-    /// A writer makes a chain lead to a slot, or past it. Partner: [`LINK`].
+    /// A writer makes a chain lead to a slot, or past it. Partner: [`LINK`]: who comes to a slot sees its key and value; who misses one because a chain is
+    /// taken apart sees the changes counted before, and that there are more buckets.
     LINK_SET = Release;
     /// A writer counts a change after it took a slot out of a chain. Partner: [`BEGIN`].
     CHANGE = Release;
@@ -72,11 +73,6 @@ sites! {
     FENCE_REUSE = Release;
     /// A writer makes the new buckets known. Partner: [`BUCKETS`].
     BUCKETS_ADD = Release;
-    /// Between making new buckets known and taking their entries out of the old chains. Partner: [`FENCE_COMPARED`]: a lookup that misses an entry in
-    /// the old chain sees that there are more buckets.
-    FENCE_GROWN = Release;
-    /// Between counting a change and the next one while a chain is taken apart. Partner: [`FENCE_COMPARED`].
-    FENCE_SPLIT = Release;
 
     // ---- what LRU maps note ----
 
