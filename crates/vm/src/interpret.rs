@@ -1,15 +1,22 @@
 //! Running decoded instructions, as RFC 9669 defines them.
 
 use crate::arithmetic::*;
-use crate::decode::Register::{self, R0, R1, R2, R3, R4, R6, R7, R8, R9};
+use crate::decode::Register::{R0, R1, R2, R3, R4};
 use crate::decode::{Code, Op};
-use crate::error::{Fault, FaultKind};
+use crate::error::FaultKind;
 use crate::helpers;
 use crate::host::{HelperCall, Host};
-use crate::memory::{CONTEXT, Memory, Region, high, index, low};
+use crate::memory::{Memory, index, low};
 use crate::numbers::HelperNumbers;
-use crate::program::VmProgram;
 use crate::quick;
+
+mod calls;
+mod state;
+
+pub(crate) use self::calls::Callback;
+use self::calls::tail_call;
+use self::state::Registers;
+pub(crate) use self::state::{CallFrame, Entry, State, Stop};
 
 /// What is the same in all runs of a program.
 pub(crate) struct Machine<'p> {
@@ -17,132 +24,6 @@ pub(crate) struct Machine<'p> {
     pub(crate) host: &'p dyn Host,
     pub(crate) numbers: HelperNumbers,
 }
-
-/// What goes on through tail calls and callbacks.
-pub(crate) struct State {
-    /// The instructions that the run was allowed.
-    pub(crate) budget: u64,
-    /// Those that are left.
-    pub(crate) left: i64,
-    pub(crate) tail_calls: u32,
-    /// Why a function did not return.
-    pub(crate) stop: Option<Stop>,
-}
-
-impl State {
-    pub(crate) fn new(budget: u64) -> Self {
-        // Numbers below 0 are what is missing from a budget.
-        Self { budget, left: i64::try_from(budget).unwrap_or(i64::MAX), tail_calls: 0, stop: None }
-    }
-
-    /// Stopped at an instruction.
-    #[cold]
-    #[inline(never)]
-    fn fault(&mut self, instruction: usize, kind: FaultKind) -> Option<u64> {
-        self.stop = Some(Stop::Fault(Fault { instruction, kind }));
-        None
-    }
-}
-
-/// Where to begin.
-pub(crate) struct Entry {
-    function: usize,
-    /// Frames below it.
-    base: usize,
-    arguments: [u64; 5],
-}
-
-impl Entry {
-    /// The program itself.
-    pub(crate) const START: Self =
-        Self { function: 0, base: 0, arguments: [(CONTEXT as u64) << 32, 0, 0, 0, 0] };
-}
-
-/// How it ends other than by returning. It does not go through return values, which would have to be copied.
-pub(crate) enum Stop {
-    Fault(Fault),
-    /// The program is to be gone on with, on the same context.
-    TailCall(VmProgram),
-}
-
-/// Tail calls of one run (`MAX_TAIL_CALL_CNT`).
-const MAX_TAIL_CALLS: u32 = 33;
-
-/// Where a function returns to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CallFrame {
-    return_to: usize,
-    /// Registers 6 to 9.
-    saved: [u64; 4],
-    /// For callbacks of `bpf_loop`: how often in all, 0 otherwise.
-    repeats: u32,
-    done: u32,
-    callback: u32,
-    argument: u64,
-}
-
-impl CallFrame {
-    pub(crate) const EMPTY: Self =
-        Self { return_to: 0, saved: [0; 4], repeats: 0, done: 0, callback: 0, argument: 0 };
-}
-
-/// Most iterations of `bpf_loop` (`BPF_MAX_LOOPS`).
-const MAX_LOOPS: u32 = 8 << 20;
-
-/// Registers 0 to 10, and behind them the number of frames above the first one: as a variable, all that follows from it would be worked out
-/// again at every jump, by compilers that take this for cheap.
-struct Registers([u64; Register::ALL.len() + 1]);
-
-impl Registers {
-    // Neither default is ever used: there is a place for each register, and the compiler knows.
-
-    #[inline(always)]
-    fn get(&self, register: Register) -> u64 {
-        self.0.get(register as usize).copied().unwrap_or(0)
-    }
-
-    #[inline(always)]
-    fn set(&mut self, register: Register, value: u64) {
-        if let Some(place) = self.0.get_mut(register as usize) {
-            *place = value;
-        }
-    }
-
-    #[inline(always)]
-    fn depth(&self) -> usize {
-        const { assert!(size_of::<usize>() <= size_of::<u64>()) };
-        let [.., depth] = self.0;
-        crate::vm::saturate(depth)
-    }
-
-    /// So many frames up or down.
-    #[inline(always)]
-    fn enter(&mut self, frames: i64) {
-        let [.., frame_pointer, depth] = &mut self.0;
-        *depth = depth.wrapping_add_signed(frames);
-        *frame_pointer = frame_pointer.wrapping_add_signed(frames << 32);
-    }
-
-    /// Registers 1 to 5, where they are: a copy would wait for their stores.
-    #[inline(always)]
-    fn arguments(&self) -> &[u64; 5] {
-        const NONE: &[u64; 5] = &[0; 5];
-        self.0.get(1..).and_then(<[u64]>::first_chunk).unwrap_or(NONE)
-    }
-
-    fn saved(&self) -> [u64; 4] {
-        SAVED.map(|register| self.get(register))
-    }
-
-    fn restore(&mut self, saved: [u64; 4]) {
-        for (register, value) in SAVED.into_iter().zip(saved) {
-            self.set(register, value);
-        }
-    }
-}
-
-/// What a call leaves as it was, besides the frame pointer.
-const SAVED: [Register; 4] = [R6, R7, R8, R9];
 
 impl Machine<'_> {
     /// Runs a function until it returns, and gives register 0, or is stopped, and [`State::stop`] says why. `frames` has room for the calls above it.
@@ -704,95 +585,10 @@ impl Machine<'_> {
     fn index_before(&self, rest: &core::slice::Iter<'_, Op>) -> usize {
         self.ops.len().saturating_sub(rest.len()).saturating_sub(1)
     }
-
-    /// The index of a function that a helper is to call back.
-    pub(crate) fn function(&self, helper: u32, callback: u64) -> Result<usize, FaultKind> {
-        let function = index(low(callback));
-        let is_one =
-            high(callback) == Region::Function.number() && self.ops.get(function).is_some_and(|op| op.entry);
-        if is_one { Ok(function) } else { Err(FaultKind::NotAFunction { helper, value: callback }) }
-    }
-
-    /// The answer of `bpf_loop` if it does not come to running the callback.
-    fn check_loop(&self, repeats: u32, callback: u64, flags: u64) -> Result<Option<u64>, FaultKind> {
-        self.function(helpers::LOOP, callback)?;
-        Ok(if flags != 0 {
-            Some(helpers::errno(-22))
-        } else if repeats > MAX_LOOPS {
-            Some(helpers::errno(-7))
-        } else if repeats == 0 {
-            Some(0)
-        } else {
-            None
-        })
-    }
 }
 
 /// What is run after a tail call from a function: its return.
 const RETURN: &[Op] = &[Op { code: Code::Exit, ..Op::TRAP }];
-
-/// `bpf_tail_call`: the program to go on with, or the error number.
-#[inline(never)]
-fn tail_call(
-    arguments: &[u64; 5],
-    memory: &Memory<'_, '_>,
-    state: &mut State,
-) -> Result<Result<VmProgram, i32>, FaultKind> {
-    const ENOENT: i32 = -2;
-    const EINVAL: i32 = -22;
-    let [context, value, slot, ..] = *arguments;
-    let helper = helpers::TAIL_CALL;
-    if context != Region::Context.address(0) {
-        return Err(FaultKind::NotTheContext { helper, value: context });
-    }
-    let array = memory.handle(value).ok_or(FaultKind::NotAMap { helper, value })?;
-    if !array.map.is_prog_array() {
-        return Err(FaultKind::WrongMapKind { helper, kind: array.map.kind() });
-    }
-    let reservations = memory.live_reservations();
-    if reservations != 0 {
-        return Err(FaultKind::ReservationLeak { reservations });
-    }
-    // In the order of Linux's compilers: the index, the count, the entry. What does not go on does not count.
-    if low(slot) >= array.map.max_entries() || state.tail_calls >= MAX_TAIL_CALLS {
-        return Ok(Err(EINVAL));
-    }
-    let Some(program) = array.map.program(low(slot)) else { return Ok(Err(ENOENT)) };
-    state.tail_calls = state.tail_calls.wrapping_add(1);
-    Ok(Ok(program))
-}
-
-/// A helper that calls back while it works.
-pub(crate) struct Callback<'c, 'p> {
-    pub(crate) machine: &'c Machine<'p>,
-    /// The instruction that called it.
-    at: usize,
-    base: usize,
-    frames: &'c mut [CallFrame],
-    state: &'c mut State,
-}
-
-impl Callback<'_, '_> {
-    /// Calls a function of the program with registers 1 to 5; gives register 0.
-    pub(crate) fn call(
-        &mut self,
-        function: usize,
-        arguments: [u64; 5],
-        memory: &mut Memory<'_, '_>,
-    ) -> Option<u64> {
-        let Some((_own, above)) = self.frames.split_first_mut() else {
-            return self.fault(FaultKind::CallDepth);
-        };
-        let entry = Entry { function, base: self.base.wrapping_add(1), arguments };
-        self.machine.interpret(memory, above, &entry, self.state)
-    }
-
-    /// The run is stopped, at the helper.
-    #[cold]
-    pub(crate) fn fault(&mut self, kind: FaultKind) -> Option<u64> {
-        self.state.fault(self.at, kind)
-    }
-}
 
 #[inline(never)]
 fn atomic<const N: usize>(r: &mut Registers, memory: &mut Memory<'_, '_>, op: &Op) -> Result<(), FaultKind> {
