@@ -199,7 +199,7 @@ pub(crate) enum Code {
     LoadStore64,
     /// Two arguments and the call of a function.
     MovLoadCall,
-    /// Two stores from registers, of one size.
+    /// Two stores from registers, of one size, through one register.
     Store64Store64,
     Store32Store32,
     /// A helper with its arguments: the map or the record in register 1 and what follows it.

@@ -45,8 +45,11 @@ fn group(first: Op, behind: &[Op]) -> Option<Op> {
             let behind = behind.get(1..)?;
             map_helper(first, behind).or_else(|| pair(first, behind, [WideMov, WideLoad]))
         }
-        Store32X if behind.first()?.code == Store32X => Some(Op { code: Store32Store32, ..first }),
-        Store64X if behind.first()?.code == Store64X => Some(Op { code: Store64Store64, ..first }),
+        Store32X | Store64X => {
+            let second = behind.first()?;
+            let code = if first.code == Store32X { Store32Store32 } else { Store64Store64 };
+            ((second.code, second.dst) == (first.code, first.dst)).then_some(Op { code, ..first })
+        }
         Lookup if is_null_check(behind.first()?) => Some(Op { code: LookupJeq, ..first }),
         Add64K => {
             let jump = behind.first()?;

@@ -118,6 +118,25 @@ impl Machine<'_> {
                         }
                     };
                 }
+                // Two in one go where a record is written to, as it mostly is then.
+                macro_rules! stores {
+                    ($size:literal) => {{
+                        let base = r.get(op.dst);
+                        let first = displaced(base, op);
+                        if !memory.is_window(first) || memory.store_window::<$size>(first, r.get(op.src)).is_none() {
+                            store!($size, r.get(op.src));
+                        } else {
+                            group!([second] {
+                                let address = displaced(base, second);
+                                if !memory.is_window(address)
+                                    || memory.store_window::<$size>(address, r.get(second.src)).is_none()
+                                {
+                                    store!(second, $size, r.get(second.src));
+                                }
+                            });
+                        }
+                    }};
+                }
                 macro_rules! call {
                     ($op:ident) => {{
                         let Some(frame) = frames.get_mut(r.depth()) else {
@@ -496,18 +515,8 @@ impl Machine<'_> {
                         r.set(second.dst, second.imm);
                         call!(last);
                     }),
-                    Code::Store32Store32 => {
-                        store!(4, r.get(op.src));
-                        group!([op] {
-                            store!(op, 4, r.get(op.src));
-                        });
-                    }
-                    Code::Store64Store64 => {
-                        store!(8, r.get(op.src));
-                        group!([op] {
-                            store!(op, 8, r.get(op.src));
-                        });
-                    }
+                    Code::Store32Store32 => stores!(4),
+                    Code::Store64Store64 => stores!(8),
                     Code::WideReserve => group!([_, size, flags, last] {
                         r.set(R1, op.imm);
                         r.set(R2, size.imm);

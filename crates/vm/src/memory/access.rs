@@ -66,8 +66,8 @@ impl Memory<'_, '_> {
             *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
             return Some(());
         }
-        if region == self.window.region
-            && let Some(done) = self.window.store::<N>(offset, value)
+        if self.is_window(address)
+            && let Some(done) = self.store_window::<N>(address, value)
         {
             return Some(done);
         }
@@ -76,6 +76,18 @@ impl Memory<'_, '_> {
             return words.store::<N>(offset, value);
         }
         self.store_elsewhere::<N>(address, value)
+    }
+
+    /// Whether this is an address in the reservation that was made last.
+    #[inline(always)]
+    pub(crate) fn is_window(&self, address: u64) -> bool {
+        high(address) == self.window.region
+    }
+
+    /// A store there; `None`, and nothing stored, when it is not so simple.
+    #[inline(always)]
+    pub(crate) fn store_window<const N: usize>(&self, address: u64, value: u64) -> Option<()> {
+        self.window.store::<N>(low(address), value)
     }
 
     #[inline(never)]
