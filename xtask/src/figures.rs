@@ -23,7 +23,7 @@ pub(crate) struct Part {
 }
 
 /// All parts, in the order in which they stand there.
-pub(crate) const PARTS: [&str; 5] = ["ring", "perf", "open", "load", "wfp"];
+pub(crate) const PARTS: [&str; 7] = ["ring", "perf", "open", "load", "wfp", "vm", "gate"];
 
 /// Puts the figures into README.md; parts that were not measured now keep what was written of them before.
 pub(crate) fn write(parts: &[Part]) -> Result<Outcome, Failure> {
@@ -57,7 +57,7 @@ fn replaced(readme: &str, parts: &[Part]) -> Option<String> {
 }
 
 /// How they are taken.
-const METHOD: &str = "Contenders take turns in one process, each turn beginning with another one; a figure is the median over the turns, a ratio the median of the \
+const METHOD: &str = "Contenders take turns in one process, each following each other one equally often; a figure is the median over the turns, a ratio the median of the \
     ratios within a turn, and time is the thread's own. Absolute figures of a machine that others use drift by a fifth, ratios hardly. **Bold** is the best of \
     a row, a name in brackets is a floor. `cargo xtask bench --write` writes all this, `cargo xtask bench PART` prints one part.\n";
 
@@ -165,7 +165,7 @@ impl Best {
     fn of(title: &str) -> Option<Self> {
         if title.contains("a second") || title.contains("pushed") {
             Some(Self::Highest)
-        } else if title.contains("microseconds") {
+        } else if title.contains("microseconds") || title.contains("nanoseconds") {
             Some(Self::Lowest)
         } else {
             None
@@ -179,7 +179,9 @@ impl Best {
         }
     }
 
+    /// The best of the figures of a row, if they are those of contenders.
     fn among(self, figures: &[(String, f64)]) -> Option<f64> {
+        figures.iter().find(|(name, _)| name.starts_with("ours"))?;
         let contenders = figures.iter().filter(|(name, _)| is_contender(name));
         contenders
             .map(|(_, figure)| *figure)
@@ -269,6 +271,15 @@ mod tests {
             records a second:\n\n| | ours | peer | (floor) |\n|---|---|---|---|\n| 8 B | **120** | 80.0 | 500 |\n| 64 B | 50.0 | **60.0** | 500 |\n\n\
             Where a peer is better: records a second, 64 B: peer 60.0 beside 50.0.\n\n";
         assert_eq!(tables(&Part { name: "ring", json, machine: String::new() }), expected);
+    }
+
+    #[test]
+    fn prices_that_grow_are_no_contenders() {
+        let json = json!({
+            "tables": [{ "title": "nanoseconds each", "rows": [{ "row": "running", "figures": [["1", 18.0], ["1000", 0.9]] }] }],
+        });
+        let text = tables(&Part { name: "vm", json, machine: String::new() });
+        assert!(text.contains("| running | 18.0 | 0.9 |"), "{text}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ struct Goal {
     /// Whether `wanted` may not be exceeded; otherwise it has to be reached.
     is_limit: bool,
     /// What the memory itself would let one reach.
-    possible: Option<f64>,
+    possible: Option<(&'static str, f64)>,
 }
 
 struct Table {
@@ -59,7 +59,14 @@ impl Report {
     }
 
     /// The same, with the figure that something without any synchronisation reaches in the same run.
-    pub(crate) fn goal_below(&mut self, what: impl Into<String>, reached: f64, wanted: f64, possible: f64) {
+    /// A goal, and beside it what is possible when something is left out.
+    pub(crate) fn goal_below(
+        &mut self,
+        what: impl Into<String>,
+        reached: f64,
+        wanted: f64,
+        possible: (&'static str, f64),
+    ) {
         let possible = Some(possible);
         self.goals.push(Goal { what: what.into(), reached, wanted, is_limit: false, possible });
     }
@@ -82,7 +89,7 @@ impl Report {
             let verdict = if goal.is_reached() { "reached" } else { "MISSED " };
             let wanted = if goal.is_limit { "at most" } else { "wanted" };
             let possible =
-                goal.possible.map_or(String::new(), |possible| format!(", without a ring {possible:.2}x"));
+                goal.possible.map_or(String::new(), |(how, possible)| format!(", {how} {possible:.2}x"));
             println!(
                 "  {verdict}  {:<64} {:>6.2}x  ({wanted} {:.1}x{possible})",
                 goal.what, goal.reached, goal.wanted

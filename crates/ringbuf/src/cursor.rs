@@ -54,6 +54,7 @@ impl Cursor {
     }
 
     /// Reads one header, whatever it says, moves over its record, releases nothing.
+    #[inline(always)]
     pub(crate) fn step(&mut self, memory: &impl Memory) -> Result<Step, Stopped> {
         if self.position == self.producer {
             self.await_record(memory)?;
@@ -85,6 +86,7 @@ impl Cursor {
     }
 
     /// Reads `producer_pos`; is there anything behind `position`?
+    #[inline]
     pub(crate) fn refresh(&mut self, memory: &impl Memory) -> Result<bool, Stopped> {
         let producer = memory.producer_position().load(sites::CONSUMER_PRODUCER);
         let available = producer.wrapping_sub(self.position);
@@ -116,6 +118,14 @@ impl Cursor {
         }
     }
 
+    /// In a batch: gives back what is read, if that is as much as was said.
+    #[inline(always)]
+    pub(crate) fn release_if_due(&mut self, memory: &impl Memory) {
+        if self.position.wrapping_sub(self.released) >= self.release_bytes {
+            self.release(memory);
+        }
+    }
+
     /// The limit is reached: is there more, so that the caller must not wait, or is the ring empty at the same time?
     pub(crate) fn at_limit(&mut self, memory: &impl Memory) -> Stopped {
         self.settle(memory);
@@ -127,7 +137,8 @@ impl Cursor {
     }
 
     /// Sees to it that something is behind `position`, or that producers know that we stand there.
-    fn await_record(&mut self, memory: &impl Memory) -> Result<(), Stopped> {
+    #[inline]
+    pub(crate) fn await_record(&mut self, memory: &impl Memory) -> Result<(), Stopped> {
         if self.refresh(memory)? || (self.settle(memory) && self.refresh(memory)?) {
             Ok(())
         } else {

@@ -30,7 +30,7 @@ impl<M: Memory> Consumer<M> {
     ///
     /// `consumer_pos` is stored every so many bytes (see [`with_release`](Self::with_release)) and at the end, so a payload is good
     /// during the call of `each` only. A record for which `each` breaks is consumed too. Discarded records count towards nothing but
-    /// [`Drained::discarded`].
+    /// [`Drained::discarded`]. If `each` panics, some of the records that it was given before are given again by the next drain.
     #[inline]
     pub fn drain(&mut self, limit: usize, each: impl FnMut(Payload<'_, M>) -> ControlFlow<()>) -> Drained {
         let Self { memory, cursor } = self;
@@ -60,6 +60,11 @@ impl<'c, M: Memory, F: FnMut(Payload<'c, M>) -> ControlFlow<()>> Batch<'c, M, F>
             if self.drained.records >= self.limit {
                 return self.cursor.at_limit(self.memory);
             }
+            if self.cursor.position == self.cursor.producer
+                && let Err(stopped) = self.cursor.await_record(self.memory)
+            {
+                return stopped;
+            }
             let followed = match pattern.take() {
                 Some([word, same]) if word == same => self.follow([word]),
                 Some(words) => self.follow(words),
@@ -75,18 +80,28 @@ impl<'c, M: Memory, F: FnMut(Payload<'c, M>) -> ControlFlow<()>> Batch<'c, M, F>
                 Walked::Enough => continue,
                 Walked::Special => {}
             }
-            match self.cursor.step(self.memory) {
-                Ok(Step::Discarded) => self.drained.discarded = self.drained.discarded.wrapping_add(1),
-                Ok(Step::Record(extent)) => {
-                    self.drained.count(1, extent.length());
-                    let position = extent.position();
-                    if self.give(extent, position).is_break() {
-                        return Stopped::Asked;
-                    }
-                }
-                Err(stopped) => return stopped,
+            if let Some(stopped) = self.step() {
+                return stopped;
             }
         }
+    }
+
+    /// Reads one record of whatever kind; `None` once it is read.
+    #[inline(always)]
+    fn step(&mut self) -> Option<Stopped> {
+        match self.cursor.step(self.memory) {
+            Ok(Step::Discarded) => self.drained.discarded = self.drained.discarded.wrapping_add(1),
+            Ok(Step::Record(extent)) => {
+                self.drained.count(1, extent.length());
+                let position = extent.position();
+                if self.give(extent, position).is_break() {
+                    return Some(Stopped::Asked);
+                }
+            }
+            Err(stopped) => return Some(stopped),
+        }
+        self.cursor.release_if_due(self.memory);
+        None
     }
 
     /// Reads record after record until one is special, no more are there, or the lengths repeat.
@@ -133,11 +148,9 @@ impl<'c, M: Memory, F: FnMut(Payload<'c, M>) -> ControlFlow<()>> Batch<'c, M, F>
             };
             self.drained.records = self.drained.records.wrapping_add(records);
             self.cursor.position = end.wrapping_sub(left);
+            self.cursor.release_if_due(self.memory);
             if let Some(ended) = ended {
                 return ended;
-            }
-            if self.cursor.position.wrapping_sub(self.cursor.released) >= self.cursor.release_bytes {
-                self.cursor.release(self.memory);
             }
             if self.drained.records >= self.limit || pattern.learn() {
                 return Walked::Enough;

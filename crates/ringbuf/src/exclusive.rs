@@ -1,6 +1,7 @@
 //! The producing side, for one producer: no read-modify-write but the one that the wakeup rule needs.
 
-use crate::header::{BUSY_BIT, Header};
+use crate::geometry::Mapping;
+use crate::header::{BUSY_BIT, Header, record_size};
 use crate::memory::{Claim, Length, Memory, Position};
 use crate::order::sites;
 use crate::query::{self, Query};
@@ -19,8 +20,12 @@ pub struct ExclusiveProducer<M> {
     end: usize,
     /// The last record reserved: still busy only if its reservation was forgotten.
     last: usize,
+    /// Bytes that the next records may take before anything but this is looked at: none of them needs a filler, and all are free.
+    room: usize,
     /// `consumer_pos` as last read: old, so space looks smaller than it is.
     consumer: usize,
+    /// Was the last record reserved, so that it may be busy still?
+    is_reserved: bool,
     habits: Habits,
 }
 
@@ -37,7 +42,7 @@ impl<M: Memory> ExclusiveProducer<M> {
             return Err(ProducerError::Busy { position: last });
         }
         let consumer = memory.consumer_position().load(sites::RESERVE_CONSUMER);
-        Ok(Self { memory, end, last, consumer, habits: Habits::default() })
+        Ok(Self { memory, end, last, room: 0, consumer, is_reserved: false, habits: Habits::default() })
     }
 
     /// Lets adaptive commits wait for a watermark.
@@ -64,6 +69,7 @@ impl<M: Memory> ExclusiveProducer<M> {
         let mut claim = Claim::new(place.record, length);
         self.memory.initialise(&mut claim, place.header);
         self.publish(&place);
+        self.is_reserved = true;
         Ok(Reservation::new(&self.memory, claim, place.start, self.habits))
     }
 
@@ -100,26 +106,39 @@ impl<M: Memory> ExclusiveProducer<M> {
     }
 
     /// Finds space for a record, and writes the filler before it. Nothing of it is visible yet.
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, length: usize) -> Result<Place, ReserveError> {
-        match self.admitted(length) {
-            Ok(place) => Ok(place),
-            Err(error) => Err(tally::refused(self.memory.private(), error)),
+        match self.roomy(length) {
+            Some(place) => Ok(place),
+            None => match self.admitted(length) {
+                Ok(place) => Ok(place),
+                Err(error) => Err(tally::refused(self.memory.private(), error)),
+            },
         }
     }
 
-    #[inline]
+    /// What [`admitted`](Self::admitted) comes to while there is room enough.
+    #[inline(always)]
+    fn roomy(&mut self, length: usize) -> Option<Place> {
+        let header = Header::busy(length, 0)?;
+        let total = record_size(header.length_word());
+        let geometry = self.memory.geometry();
+        let start = self.end;
+        if total > self.room || total > geometry.max_record() || self.pending() != start {
+            return None;
+        }
+        self.room = self.room.wrapping_sub(total);
+        self.memory.pending_position().store(start, sites::PENDING_ADVANCE);
+        let header = header.at(geometry.page_offset(start));
+        Some(Place { start, record: start, end: start.wrapping_add(total), header })
+    }
+
+    #[inline(never)]
     fn admitted(&mut self, length: usize) -> Result<Place, ReserveError> {
         let geometry = self.memory.geometry();
         let (header, total) = space::admissible(&geometry, length)?;
         let start = self.end;
-        // What was reserved before is committed, because `&mut self` is free again, unless it was forgotten.
-        let pending =
-            if self.last != start && self.memory.length(self.last).load(sites::HEADER_INIT) & BUSY_BIT != 0 {
-                self.last
-            } else {
-                start
-            };
+        let pending = self.pending();
         self.memory.pending_position().store(pending, sites::PENDING_ADVANCE);
         let filler = space::filler(&geometry, start, total);
         let needed = filler.wrapping_add(total);
@@ -135,7 +154,27 @@ impl<M: Memory> ExclusiveProducer<M> {
         if filler != 0 {
             space::fill(&self.memory, start, filler);
         }
+        self.room = self.room_behind(end);
         Ok(Place { start, record, end, header: header.at(geometry.page_offset(record)) })
+    }
+
+    /// The oldest record that is busy, or the end. What was reserved before is committed, because `&mut self` is free again, unless it was forgotten.
+    #[inline(always)]
+    fn pending(&mut self) -> usize {
+        self.is_reserved =
+            self.is_reserved && self.memory.length(self.last).load(sites::HEADER_INIT) & BUSY_BIT != 0;
+        if self.is_reserved { self.last } else { self.end }
+    }
+
+    /// Bytes behind `end` that are free as far as is known. In an overwriting ring none are: each record may have to take the place of others.
+    fn room_behind(&self, end: usize) -> usize {
+        let geometry = self.memory.geometry();
+        let free = geometry.mask().wrapping_sub(end.wrapping_sub(self.consumer));
+        match geometry.mapping() {
+            _ if geometry.overwrites() => 0,
+            Mapping::Flat => free.min(geometry.until_end(end)),
+            Mapping::Mirrored => free,
+        }
     }
 
     #[inline]

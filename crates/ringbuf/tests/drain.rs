@@ -96,6 +96,26 @@ proptest! {
     }
 
     /// The consumer that read a mirrored ring reads a flat one: the filler at its end is a discarded record like any other.
+    /// What a producer that waits for space relies on, also where hardly anything but discarded records comes.
+    #[test]
+    fn space_is_given_back_as_often_as_was_said(
+        sizes in prop::collection::vec(prop_oneof![2 => Just(None), 1 => (0..300usize).prop_map(Some)], 1..200),
+        release in 0..4000usize,
+    ) {
+        let ring = Mirrored::new(SIZE, 0);
+        fill(&ring, &sizes);
+        let mut consumer = Consumer::new(ring.side(4096)).unwrap().with_release(release);
+        let mut behind = 0;
+        let _ = consumer.drain(usize::MAX, |record| {
+            let released = ring.consumer_position().load(Relaxed);
+            behind = behind.max(record.position() - released);
+            ControlFlow::Continue(())
+        });
+        // At most what is said, and the record that fills it.
+        let longest = 8 + 304;
+        prop_assert!(behind < release.max(1) + longest, "{behind} bytes behind, {release} asked for");
+    }
+
     #[test]
     fn a_flat_ring_gives_the_same_records_as_a_mirrored_one(lengths in prop::collection::vec(0..1900usize, 1..200)) {
         const FLAT: usize = 4096;

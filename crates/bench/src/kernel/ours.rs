@@ -2,8 +2,9 @@
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
+use std::ptr::NonNull;
 
-use ebpf_ringbuf::{Consumer, Geometry, Mapped, Mapping, PageOffset, Stopped};
+use ebpf_ringbuf::{Consumer, Geometry, HEADER_SIZE, Mapped, Mapping, PageOffset, Stopped, record_size};
 
 use super::ring::{KernelRing, SIZE};
 use crate::measure::{Seen, Stopwatch};
@@ -36,13 +37,61 @@ pub(super) fn one_by_one(ring: &KernelRing) -> (f64, Seen) {
     (nanoseconds, seen.keep())
 }
 
+/// Not a consumer, but what one cannot be faster than: it knows where each record is, for one or two sizes in turn, and looks at its header and its
+/// first bytes, nothing else.
+pub(super) fn known(ring: &KernelRing, sizes: &[u32]) -> (f64, Seen) {
+    ring.rewind();
+    let (mut position, end) = (ring.consumer_position(), ring.producer_position());
+    let words = [sizes[0], sizes[sizes.len() - 1]];
+    let [one, other] = words.map(record_size);
+    let ahead = (32 << 10) / (one + other) * (one + other);
+    let (data, mask) = (ring.data(), black_box(SIZE) - 1);
+    let mut seen = Seen::default();
+    let mut look = |position: usize, length: u32| {
+        // SAFETY: positions are masked into the data, which is mapped twice and as long as `ring` lives.
+        let [header, later] =
+            [position, position.wrapping_add(ahead)].map(|at| unsafe { data.add(at & mask) });
+        fetch(later);
+        // SAFETY: the length of a record that is there; nobody writes to it meanwhile.
+        let word: u32 = unsafe { header.cast().read() };
+        // SAFETY: behind the header.
+        let payload = unsafe { header.add(HEADER_SIZE) };
+        // SAFETY: no record here is shorter than eight bytes.
+        let first: u64 = unsafe { payload.cast().read() };
+        seen.count(length as usize, first);
+        seen.sum = seen.sum.wrapping_add(u64::from(word ^ length));
+    };
+    let start = Stopwatch::start();
+    let rounds = end.wrapping_sub(position) / (one + other);
+    for _ in 0..rounds {
+        look(position, words[0]);
+        look(position.wrapping_add(one), words[1]);
+        position = position.wrapping_add(one + other);
+    }
+    if end.wrapping_sub(position) >= one {
+        look(position, words[0]);
+    }
+    let nanoseconds = start.nanoseconds();
+    (nanoseconds, seen.keep())
+}
+
+#[inline(always)]
+fn fetch(at: NonNull<u8>) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, at a mapped address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().cast_const().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 fn consumer(ring: &KernelRing) -> Consumer<Mapped<'_>> {
     let page = rustix::param::page_size();
     let geometry = Geometry::new(black_box(SIZE), page, Mapping::Mirrored, PageOffset::FromRing)
         .expect("a size of a ring");
-    // SAFETY: the data follows the producer's page, in the same mapping.
-    let data = unsafe { ring.producer_page.add(page) };
     // SAFETY: the kernel mapped its pages as a ring is laid out, for as long as `ring` lives; contenders take turns, so there is one consumer.
-    let mapped = unsafe { Mapped::new(ring.consumer_page, ring.producer_page, data, geometry) };
+    let mapped = unsafe { Mapped::new(ring.consumer_page, ring.producer_page, ring.data(), geometry) };
     Consumer::new(mapped).expect("a position of the kernel's")
 }

@@ -18,7 +18,7 @@ pub(super) struct KernelRing {
     program: i32,
     map: i32,
     pub(super) consumer_page: NonNull<u8>,
-    /// The producer's page; the data follows.
+    /// The producer's page.
     pub(super) producer_page: NonNull<u8>,
 }
 
@@ -77,11 +77,17 @@ impl KernelRing {
         self.word(self.consumer_page).store(FILLED.load(Ordering::Relaxed), Ordering::Release);
     }
 
-    fn consumer_position(&self) -> usize {
+    /// The data, which follows the producer's page.
+    pub(super) fn data(&self) -> NonNull<u8> {
+        // SAFETY: in the same mapping.
+        unsafe { self.producer_page.add(rustix::param::page_size()) }
+    }
+
+    pub(super) fn consumer_position(&self) -> usize {
         self.word(self.consumer_page).load(Ordering::Acquire)
     }
 
-    fn producer_position(&self) -> usize {
+    pub(super) fn producer_position(&self) -> usize {
         self.word(self.producer_page).load(Ordering::Acquire)
     }
 

@@ -55,7 +55,12 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
     for baseline in ["spinlock", "turns"] {
         let baseline_series = find(&series, baseline);
         let what = format!("in process, two producers {how}, {N} B: {baseline}");
-        report.goal_below(what, own.against(baseline_series), 2.0, floor.against(baseline_series));
+        report.goal_below(
+            what,
+            own.against(baseline_series),
+            2.0,
+            ("without a ring", floor.against(baseline_series)),
+        );
     }
 }
 
