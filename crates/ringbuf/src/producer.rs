@@ -155,8 +155,13 @@ impl<M: Memory, P: Publication> Producer<M, P> {
             let pending = self.memory.pending_position().load(sites::PENDING_LOAD);
             let filler = space::filler(&geometry, start, total);
             let needed = filler.wrapping_add(total);
-            let admitted = space::admit(&geometry, start, needed, pending, consumer)
-                .or_else(|_| self.admit_up_to_date(start, needed, consumer));
+            let mut admitted = space::admit(&geometry, start, needed, pending, consumer);
+            if admitted.is_err() {
+                // `pending_pos` moves when a record is published, so it is a little old: up to date it may say something else.
+                let published = self.memory.producer_position().load(sites::PENDING_END);
+                let Pending { position, .. } = self.advance_pending(published);
+                admitted = space::admit(&geometry, start, needed, position, consumer);
+            }
             let end = match admitted {
                 Ok(end) => end,
                 // What was read last may belong to a later start, and look like no space at all: a refusal counts only while `start` does.
@@ -181,15 +186,6 @@ impl<M: Memory, P: Publication> Producer<M, P> {
             self.publish(record, end);
             return Ok(Reservation::new(&self.memory, claim, start, habits));
         }
-    }
-
-    /// `pending_pos` moves when a record is published, so it is a little old: up to date it may say something else.
-    #[cold]
-    #[inline(never)]
-    fn admit_up_to_date(&self, start: usize, needed: usize, consumer: usize) -> Result<usize, ReserveError> {
-        let published = self.memory.producer_position().load(sites::PENDING_END);
-        let Pending { position, .. } = self.advance_pending(published);
-        space::admit(&self.memory.geometry(), start, needed, position, consumer)
     }
 
     /// Has somebody claimed space before `start` who has not published it yet, and not for long?

@@ -140,15 +140,10 @@ pub(crate) fn admit(
         return Err(ReserveError::Outstanding { needed, pending });
     }
     if !geometry.overwrites() && end.wrapping_sub(consumer) > geometry.mask() {
-        return Err(full(geometry, start, needed, consumer));
+        let free = geometry.size().saturating_sub(HEADER_SIZE).saturating_sub(start.wrapping_sub(consumer));
+        return Err(ReserveError::Full { needed, free });
     }
     Ok(end)
-}
-
-#[cold]
-fn full(geometry: &Geometry, start: usize, needed: usize, consumer: usize) -> ReserveError {
-    let free = geometry.size().saturating_sub(HEADER_SIZE).saturating_sub(start.wrapping_sub(consumer));
-    ReserveError::Full { needed, free }
 }
 
 /// Gives up the oldest records of an overwriting ring until there is less than a lap from the oldest one left to `end`.
