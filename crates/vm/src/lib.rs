@@ -82,6 +82,13 @@
 //!   [`VmConfig::instruction_budget`]), no more memory than [`VmConfig::memory_limit`].
 //! * No `unsafe`. Memory that several programs share is made of atomics, so programs that race with each other are not a
 //!   data race of this process. An aligned access to a map value never tears.
+//! * Lookups by programs hold no lock and wait for nobody: in a hash map they find an entry that was there at some moment while they looked, under its own key,
+//!   and never miss one that was there all the time, while others update, delete and reuse its neighbours' memory or the table grows. A lookup begins
+//!   again only when a writer has meanwhile taken an entry out of the same bucket; after eight times, which no stopped writer can cause, it takes the
+//!   lock. In an LRU map it notes the use, which writers put in order; only notes beyond 64 while a writer is at work are lost.
+//! * Which keys share a bucket depends on a number that the [`Host`] gives when the map is made: whoever does not know it cannot choose keys beforehand that
+//!   do. It is not made against those who see how long lookups take and may try many keys. Numbers that differ in their lowest eight bits only never share
+//!   one, once there are 256.
 //! * A run allocates nothing, save when a helper grows a map, copies more than 64 bytes from one map or ring to another, shows a callback keys or samples, or
 //!   finds a map in a map.
 //! * With the [`DeterministicHost`], the same calls give the same answers.
@@ -90,8 +97,11 @@
 //!
 //! * It is not Linux's verifier: that a program runs here does not mean that Linux loads it.
 //! * An access may reach another value of the same map, where pointer arithmetic leads exactly into it.
-//! * Maps are locked with spin locks while helpers work on their keys. Do not run programs in an interrupt handler that may
-//!   have interrupted another run.
+//! * Writers of keys (update, delete, push, pop) and rings hold a spin lock of their map while they work on it. A program that does so must not run in an
+//!   interrupt handler that may have interrupted another run, nor the embedder's own calls. One whose helpers only look up values, of arrays and hash
+//!   maps, may, whatever it has interrupted.
+//! * A pointer to a hash map's value leads to that of another entry when its own has been deleted or updated and its memory used again, which may be at once. So
+//!   it is in Linux for maps that are preallocated.
 //! * Stores of less than eight bytes into map values cost a compare-exchange, because neighbours in the same word must
 //!   not be lost; the stack, the context and ring reservations do not have that cost.
 //! * No packet pointers in contexts, no BTF-typed kernel functions, no compilation to machine code.

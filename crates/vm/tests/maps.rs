@@ -474,3 +474,51 @@ fn hash_maps_agree_with_a_model() {
         assert_eq!(keys, order, "iteration goes from the oldest update to the newest");
     }
 }
+
+/// Keys of every size beside a model, from the first entry through growth to full and back: short ones are compared as words, long ones word by word.
+#[test]
+fn keys_of_all_sizes_agree_with_a_model() {
+    use std::collections::BTreeMap;
+    const ENTRIES: u32 = 700;
+    for key_size in [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17, 24, 40] {
+        let vm = Vm::new();
+        // Values that are few enough to be there from the start, and others.
+        for (value_size, entries) in [(8, 100), (16, ENTRIES), (12, ENTRIES)] {
+            let (map, _) = map(&vm, spec(MapKind::HASH, key_size, value_size, entries));
+            let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+            let mut seed = u64::from(key_size);
+            for round in 0..4000u64 {
+                seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                // Keys that differ in one byte, first or last.
+                let mut key = vec![5; key_size as usize];
+                let [low, high, ..] = (seed >> 32).to_le_bytes();
+                let last = key.len() - 1;
+                key[0] = low;
+                key[last] = key[last].wrapping_add(high & 3);
+                let mut out = vec![0; value_size as usize];
+                let found = map.lookup(&key, &mut out).map(|()| out);
+                assert_eq!(found.ok(), model.get(&key).cloned());
+                if (seed >> 60) < 5 {
+                    assert_eq!(map.delete(&key).is_ok(), model.remove(&key).is_some());
+                } else {
+                    let value: Vec<u8> =
+                        round.to_ne_bytes().into_iter().cycle().take(value_size as usize).collect();
+                    let is_full = model.len() == entries as usize && !model.contains_key(&key);
+                    let expected = if is_full { Err(MapError::Full) } else { Ok(()) };
+                    assert_eq!(map.update(&key, &value, 0), expected);
+                    if !is_full {
+                        model.insert(key, value);
+                    }
+                }
+            }
+            let mut keys = std::collections::BTreeSet::new();
+            let mut key = vec![0; key_size as usize];
+            let mut last: Option<Vec<u8>> = None;
+            while map.next_key(last.as_deref(), &mut key).is_ok() {
+                assert!(keys.insert(key.clone()), "a key comes once");
+                last = Some(key.clone());
+            }
+            assert_eq!(keys, model.into_keys().collect());
+        }
+    }
+}

@@ -314,3 +314,101 @@ fn hash_maps_and_rings_under_fire() {
         assert_eq!((tally.submitted as u64, tally.outstanding()), (seen, 0));
     }
 }
+
+/// Lookups hold no lock: beside writers that make the table grow, delete and reinsert, so that slots go from key to key, every key that stays is found with
+/// its own value, always; one that is updated all the time is never missing; and what is found under keys that come and go is some entry's value, whole.
+#[test]
+fn keys_that_stay_are_always_found() {
+    const STAYING: u32 = 40;
+    const UPDATED: u32 = 1000;
+    const COMING: u32 = 2000;
+    let value =
+        |key: u32, round: u32| u64::from(key) << 32 | u64::from(round) << 16 | u64::from(!key & 0xffff);
+    let is_whole = |value: u64| value & 0xffff == !(value >> 32) & 0xffff;
+    for (kind, key_size) in
+        [(MapKind::HASH, 4), (MapKind::HASH, 8), (MapKind::HASH, 20), (MapKind::LRU_HASH, 4)]
+    {
+        let vm = Vm::new();
+        let (hash, reference) = map(&vm, spec(kind, key_size, 8, 4000));
+        // Different in the last word alone, or in the only one.
+        let bytes = |key: u32| {
+            let mut bytes = vec![7; key_size as usize];
+            bytes[key_size as usize - 4..].copy_from_slice(&key.to_ne_bytes());
+            bytes
+        };
+        let put = |key: u32, round: u32| hash.update(&bytes(key), &value(key, round).to_ne_bytes(), 0);
+        // The value of the key in the context, or 0.
+        let find = load(
+            &vm,
+            &code![
+                copy(2, 1),
+                map_handle(1, reference),
+                call(1),
+                i(0x15, 0, 0, 1, 0),
+                i(0x79, 0, 0, 0, 0),
+                exit(),
+            ],
+        )
+        .unwrap();
+        for key in 0..STAYING {
+            put(key, 0).unwrap();
+        }
+        put(UPDATED, 1).unwrap();
+        let running = AtomicUsize::new(3);
+        let come_and_go = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for number in 0..2 {
+                let (put, bytes, hash, running) = (&put, &bytes, &hash, &running);
+                scope.spawn(move || {
+                    for round in 0..RUNS as u32 {
+                        // More of them from round to round; each is there for a while.
+                        let key = COMING + 2 * (round % (round / 4 + 1)) + number;
+                        put(key, round).unwrap();
+                        if round % 3 != 0 {
+                            hash.delete(&bytes(key)).unwrap();
+                        }
+                    }
+                    running.fetch_sub(1, Ordering::Release);
+                });
+            }
+            let (put, running_writer) = (&put, &running);
+            scope.spawn(move || {
+                for round in 1..=RUNS as u32 {
+                    put(UPDATED, round).unwrap();
+                }
+                running_writer.fetch_sub(1, Ordering::Release);
+            });
+            for reader in 0..3u32 {
+                let (find, bytes, hash, running, come_and_go) =
+                    (&find, &bytes, &hash, &running, &come_and_go);
+                scope.spawn(move || {
+                    let found = |key| find.run(&mut bytes(key)).unwrap().return_value;
+                    let mut turn = reader;
+                    let mut last = false;
+                    while !last {
+                        last = running.load(Ordering::Acquire) == 0;
+                        for _ in 0..50 {
+                            turn = turn.wrapping_add(1);
+                            let staying = turn % STAYING;
+                            assert_eq!(found(staying), value(staying, 0));
+                            let updated = found(UPDATED);
+                            assert!(updated != 0 && is_whole(updated), "{updated:#x}");
+                            let coming = found(COMING + turn % 1000);
+                            assert!(coming == 0 || is_whole(coming), "{coming:#x}");
+                            come_and_go.fetch_add(usize::from(coming != 0), Ordering::Relaxed);
+                        }
+                        // From outside what is found is the key's own, or it is not there.
+                        let (key, mut own) = (COMING + turn % 1000, [0; 8]);
+                        if hash.lookup(&bytes(key), &mut own).is_ok() {
+                            assert_eq!(u64::from_ne_bytes(own) >> 32, u64::from(key));
+                        }
+                    }
+                });
+            }
+        });
+        assert!(come_and_go.into_inner() > 0, "something came");
+        let mut own = [0; 8];
+        hash.lookup(&bytes(UPDATED), &mut own).unwrap();
+        assert_eq!(u64::from_ne_bytes(own), value(UPDATED, RUNS as u32));
+    }
+}

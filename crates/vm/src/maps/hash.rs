@@ -395,7 +395,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 
     use super::*;
 
@@ -453,6 +453,50 @@ mod tests {
         let order: Vec<u32> = keys.as_chunks().0.iter().map(|key| u32::from_ne_bytes(*key)).collect();
         let unused = (0..ENTRIES).filter(|key| key % 3 == 0);
         assert_eq!(order, unused.chain((0..ENTRIES).rev().filter(|key| key % 3 != 0)).collect::<Vec<_>>());
+    }
+
+    /// All slots on the way to an entry go from its chain to another one and back, all the time; it is never missed.
+    #[test]
+    fn the_end_of_a_chain_that_is_led_astray_is_found() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        use std::thread;
+
+        let hash = Hash::new(4, 62, false, 5, 6).unwrap();
+        let in_bucket = |bucket: usize| -> Vec<[u8; 4]> {
+            let is_there = |key: &[u8; 4]| hash.index.hash(&key[..]) & 63 == bucket;
+            (0..u32::MAX).map(u32::to_ne_bytes).filter(is_there).take(12).collect()
+        };
+        let (own, other) = (in_bucket(0), in_bucket(1));
+        let put = |key: &[u8]| hash.update(key, 0, false, |_, _, _| Some(()), |_, _| Ok(())).unwrap();
+        own.iter().for_each(|key| put(key));
+        // The first one that came is the last one of the chain.
+        let (last, before) = own.split_first().unwrap();
+        let slot = hash.lookup(last, true);
+        assert!(slot.is_some());
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for glances in [false, true] {
+                let (hash, done) = (&hash, &done);
+                scope.spawn(move || {
+                    while !done.load(Ordering::Relaxed) {
+                        let found = match glances {
+                            false => hash.lookup(last, true),
+                            true => hash.lookup_word(word(last)),
+                        };
+                        assert_eq!(found, slot);
+                    }
+                });
+            }
+            for _ in 0..2000 {
+                for (own, other) in before.iter().zip(&other) {
+                    hash.delete(own).unwrap();
+                    put(other);
+                    hash.delete(other).unwrap();
+                    put(own);
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
     }
 
     #[test]

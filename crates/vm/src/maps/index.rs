@@ -130,25 +130,31 @@ impl Hasher {
         Self { seed: number(1), factor: number(2) | 1, spread: number(3) | 1 }
     }
 
-    /// For each word a multiplication whose upper half is folded into the lower one; for the last word another one, and its low bits spread
-    /// over the buckets.
+    /// For each word a multiplication of it with itself, each time mixed with what is secret, and for the last one its low bits spread over the buckets.
+    /// With one factor alone the product of keys that have a stride has one too.
     #[inline(always)]
     pub(super) fn hash(&self, mut words: impl Iterator<Item = usize>) -> usize {
-        let mix = |state: u64, word: u64| {
-            let product = (state ^ word).wrapping_mul(self.factor);
-            product ^ product >> 32
+        let product = |state: u64, word: u64| {
+            u128::from(word ^ state).wrapping_mul(u128::from(word.rotate_left(32) ^ self.factor))
         };
         let mut state = self.seed;
         let mut last = words.next().unwrap_or(0) as u64;
         for word in words {
-            state = mix(state, last).wrapping_add(self.seed);
+            let product = product(state, last);
+            state = (low64(product) ^ low64(product >> 64)).wrapping_add(self.seed);
             last = word as u64;
         }
-        let mixed = mix(state, last >> DENSE_BITS).wrapping_mul(self.spread) >> 32;
+        let product = product(state, last >> DENSE_BITS);
+        let mixed = low(low64(product >> 32)) ^ low(low64(product >> 64));
         let dense = (last ^ last >> (DENSE_BITS / 2)).wrapping_mul(self.spread);
         // There are no more than 2^32 buckets.
-        index(low(mixed.wrapping_add(dense)))
+        index(mixed.wrapping_add(low(dense)))
     }
+}
+
+#[inline(always)]
+fn low64(bits: u128) -> u64 {
+    u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0)
 }
 
 impl Index {
