@@ -71,6 +71,14 @@ impl Geometry {
         Self { overwrites: true, ..self }
     }
 
+    /// The same ring, [mirrored](Mapping::Mirrored) and not overwriting. Memory that is never anything else answers with this, and the compiler leaves
+    /// out what it would do for others.
+    #[inline]
+    #[must_use]
+    pub const fn mirrored(self) -> Self {
+        Self { mapping: Mapping::Mirrored, overwrites: false, ..self }
+    }
+
     /// Does a full ring give up its oldest records?
     #[inline]
     #[must_use]
@@ -179,6 +187,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn mirrored_changes_nothing_else() {
+        let flat = Geometry::new(4096, 4096, Mapping::Flat, PageOffset::FromRing).unwrap();
+        let mirrored = Geometry::new(4096, 4096, Mapping::Mirrored, PageOffset::FromRing).unwrap();
+        assert_ne!(flat, mirrored);
+        assert_eq!(flat.overwriting().mirrored(), mirrored);
+        assert_eq!(mirrored.mirrored(), mirrored);
     }
 
     #[test]

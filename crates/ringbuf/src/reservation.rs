@@ -77,7 +77,7 @@ impl<'r, M: Memory> Reservation<'r, M> {
         self.finish(DISCARD_BIT, flags)
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(self, discard: u32, flags: SubmitFlags) -> Wakeup {
         let wakeup = self.commit(discard, flags);
         core::mem::forget(self);
@@ -86,7 +86,7 @@ impl<'r, M: Memory> Reservation<'r, M> {
 
     /// `xchg(len)`, then the wakeup rule, as `bpf_ringbuf_commit` does it. Departures: without adaptive wakeup nothing is read
     /// afterwards, so a releasing store is enough; a wakeup owed by a dropped reservation is paid here; watermarks.
-    #[inline]
+    #[inline(always)]
     fn commit(&self, discard: u32, flags: SubmitFlags) -> Wakeup {
         self.count(discard);
         let word = self.length_word() | discard;
@@ -120,7 +120,7 @@ impl<'r, M: Memory> Reservation<'r, M> {
         wakeup
     }
 
-    #[inline]
+    #[inline(always)]
     fn count(&self, discard: u32) {
         if self.habits.counting {
             let private = self.memory.private();
@@ -129,13 +129,13 @@ impl<'r, M: Memory> Reservation<'r, M> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn verdict(&self) -> Wakeup {
         if self.is_waited_for() || self.take_owed_wakeup() { Wakeup::Needed } else { Wakeup::NotNeeded }
     }
 
     /// May the consumer be asleep because this record was not there?
-    #[inline]
+    #[inline(always)]
     fn is_waited_for(&self) -> bool {
         let geometry = self.memory.geometry();
         let consumer = self.memory.consumer_position().load(sites::COMMIT_CONSUMER);
@@ -161,15 +161,17 @@ impl<'r, M: Memory> Reservation<'r, M> {
         }
     }
 
+    #[inline(always)]
     fn unread_behind(&self, position: usize) -> usize {
         self.memory.producer_position().load(sites::COMMIT_PRODUCER).wrapping_sub(position)
     }
 
+    #[inline(always)]
     fn end(&self) -> usize {
         self.claim.position().wrapping_add(record_size(self.length_word()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_owed_wakeup(&self) -> bool {
         let owed = &self.memory.private().owed_wakeup;
         // A plain load first: the word is written only by drops and then once here.

@@ -25,6 +25,12 @@ impl Circle {
         self.words.word(position & self.mask).unwrap_or(&self.spare)
     }
 
+    /// The words from the one that holds byte `position` to the end of the area.
+    #[inline(always)]
+    pub(crate) fn rest(&self, position: usize) -> &[Word] {
+        self.words.rest(position & self.mask)
+    }
+
     /// Bytes from `position` on, over the end of the data and on from its start if need be.
     pub(crate) fn copy_out(&self, position: usize, out: &mut [u8]) {
         let place = position & self.mask;

@@ -150,6 +150,14 @@ pub(crate) enum Code {
     Helper,
     /// The helper `bpf_map_lookup_elem`.
     Lookup,
+    /// Helpers that have a [short way](crate::quick); the number is in the immediate all the same.
+    MapPush,
+    MapPop,
+    MapPeek,
+    RingOutput,
+    RingReserve,
+    RingSubmit,
+    RingDiscard,
     /// To a helper of the host's, in the immediate.
     HostHelper,
     /// To a helper that calls back, in the immediate.
@@ -161,6 +169,49 @@ pub(crate) enum Code {
     Exit,
     /// Never reached.
     Trap,
+
+    // Groups of instructions, see `fuse`. First two moves, or a 64-bit load and a move; then a move and an operation on what was moved.
+    MovMov,
+    MovLoad,
+    LoadMov,
+    LoadLoad,
+    WideMov,
+    WideLoad,
+    MovAdd,
+    MovAnd,
+    /// A shift to the left by `target` and a mask, with a move before them or without.
+    MovLshAnd,
+    LshAnd,
+    /// The same to the right.
+    MovRshAnd,
+    RshAnd,
+    /// The low half extended, by three instructions or two.
+    Signed3,
+    Signed2,
+    Unsigned3,
+    Unsigned2,
+    /// A load, an addition and a store to the same place.
+    Increment32,
+    Increment64,
+    AddJne,
+    /// A move of an immediate and a store from a register.
+    LoadStore32,
+    LoadStore64,
+    /// Two arguments and the call of a function.
+    MovLoadCall,
+    /// Two stores from registers, of one size, through one register.
+    Store64Store64,
+    Store32Store32,
+    /// A helper with its arguments: the map or the record in register 1 and what follows it.
+    WideReserve,
+    MovSubmit,
+    MovDiscard,
+    WidePush,
+    WidePop,
+    WidePeek,
+    /// `Lookup`, with the load of the map before it or without, and the jump if nothing was found.
+    WideLookupJeq,
+    LookupJeq,
 }
 
 /// A register. An enum, so that the compiler knows there are no others and leaves out the check.

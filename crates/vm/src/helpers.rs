@@ -3,14 +3,17 @@
 //! What Linux's verifier would refuse beforehand is a fault here when it happens: a bad pointer, a helper on the wrong kind of
 //! map. What Linux answers with an error number is answered with that number.
 
-use crate::dynptr::{self, Dynptr, Kind};
-use crate::error::{FaultKind, MapError};
+use crate::error::FaultKind;
 use crate::host::Host;
 use crate::maps::VmMap;
-use crate::memory::{MapSlot, Memory, Region, Scratch, index, low};
+use crate::memory::{MapSlot, Memory, Scratch, index};
 use crate::numbers::HelperNumbers;
-use crate::ring::RingReservation;
-use crate::trace;
+use crate::ring::RingMap;
+
+mod bytes;
+mod dynptrs;
+mod maps;
+mod rings;
 
 macro_rules! helpers {
     ($($(#[$doc:meta])* $name:ident = $number:literal;)*) => {
@@ -200,345 +203,6 @@ struct Call<'r> {
 
 /// Those with much on their stack are functions of their own: [`call`] would pay for it each time.
 impl Call<'_> {
-    #[inline(never)]
-    fn map_update(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let slot = self.writable(self.map(memory, VmMap::is_keyed)?)?;
-        let (mut key, mut value) = (Scratch::new(), Scratch::new());
-        let key = memory.bytes(self.arguments[1], index(slot.map.key_size()), &mut key)?;
-        let value = memory.bytes(self.arguments[2], index(slot.map.value_size()), &mut value)?;
-        let cpu = if slot.map.cpus() == 1 { 0 } else { host.processor() };
-        Ok(answer(slot.map.update_unchecked(key, value, self.arguments[3], cpu)))
-    }
-
-    #[inline(never)]
-    fn map_delete(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let slot = self.writable(self.map(memory, VmMap::is_keyed)?)?;
-        let mut scratch = Scratch::new();
-        let key = memory.bytes(self.arguments[1], index(slot.map.key_size()), &mut scratch)?;
-        Ok(answer(slot.map.delete_unchecked(key)))
-    }
-
-    #[inline(never)]
-    fn map_push(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let slot = self.writable(self.map(memory, VmMap::is_queue)?)?;
-        let mut scratch = Scratch::new();
-        let value = memory.bytes(self.arguments[1], index(slot.map.value_size()), &mut scratch)?;
-        Ok(answer(slot.map.push_unchecked(value, self.arguments[2])))
-    }
-
-    #[inline(never)]
-    fn map_next(&self, memory: &mut Memory<'_, '_>, remove: bool) -> Result<u64, FaultKind> {
-        let slot = self.map(memory, VmMap::is_queue)?;
-        let (out, size) = (self.arguments[1], index(slot.map.value_size()));
-        memory.check(out, size, true)?;
-        match slot.map.take_value(remove, |value| memory.write(out, value).map_err(Stop::Fault)) {
-            Ok(()) => Ok(0),
-            Err(Stop::Fault(kind)) => Err(kind),
-            Err(Stop::Answer(error)) => {
-                // As in Linux, the program finds zeroes where it finds no value.
-                for place in (0..size as u64).step_by(ZEROES.len()) {
-                    let piece = size.saturating_sub(usize::try_from(place).unwrap_or(size)).min(ZEROES.len());
-                    memory.write(out.wrapping_add(place), ZEROES.get(..piece).unwrap_or_default())?;
-                }
-                Ok(errno(error.errno()))
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn comm(&self, memory: &mut Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let size = index(low(self.arguments[1]));
-        if size == 0 {
-            return Ok(errno(EINVAL));
-        }
-        memory.check(self.arguments[0], size, true)?;
-        // Cut to the buffer with a zero at the end, and padded to its end.
-        let mut name = host.comm();
-        for (place, byte) in name.iter_mut().enumerate() {
-            if place >= size.min(16).saturating_sub(1) {
-                *byte = 0;
-            }
-        }
-        memory.write(self.arguments[0], name.get(..size.min(16)).unwrap_or_default())?;
-        for place in 16..size {
-            memory.write(self.arguments[0].wrapping_add(place as u64), &[0])?;
-        }
-        Ok(0)
-    }
-
-    #[inline(never)]
-    fn trace_printk(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let [format, size, values @ ..] = *self.arguments;
-        let mut scratch = Scratch::new();
-        let format = memory.bytes(format, index(low(size)), &mut scratch)?;
-        let mut message = trace::Message::new();
-        let read = |address: u64| memory.load::<1>(address).map(|byte| byte.to_le_bytes()[0]);
-        if message.format(format, values, read).is_none() {
-            return Ok(errno(EINVAL));
-        }
-        host.trace(message.as_bytes());
-        Ok(message.as_bytes().len() as u64)
-    }
-
-    fn ringbuf_output(&self, memory: &Memory<'_, '_>, host: &dyn Host, flags: u64) -> Result<u64, FaultKind> {
-        let [_, data, size, ..] = *self.arguments;
-        let slot = self.map(memory, is_ring)?;
-        let Ok(length) = usize::try_from(size) else {
-            return Err(FaultKind::OutOfBounds { address: data, size: u32::MAX, write: false });
-        };
-        let mut scratch;
-        let payload = match memory.plain(data, length) {
-            Some(payload) => payload,
-            None => {
-                scratch = Scratch::new();
-                memory.bytes(data, length, &mut scratch)?
-            }
-        };
-        if flags & !WAKEUP_FLAGS != 0 {
-            return Ok(errno(EINVAL));
-        }
-        let Some(woken) = RingReservation::output(&slot.map, payload, flags) else {
-            return Ok(errno(EAGAIN));
-        };
-        if let Some(map) = woken {
-            host.wake(map);
-        }
-        Ok(0)
-    }
-
-    fn ringbuf_reserve(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let slot = self.map(memory, is_ring)?;
-        if self.arguments[2] != 0 {
-            return Ok(0);
-        }
-        if !memory.can_keep() {
-            return Err(FaultKind::TooManyReservations);
-        }
-        let reservation = RingReservation::new(&slot.map, self.arguments[1]);
-        Ok(reservation.and_then(|reservation| memory.keep(reservation)).unwrap_or(0))
-    }
-
-    fn ringbuf_commit(
-        &self,
-        memory: &mut Memory<'_, '_>,
-        host: &dyn Host,
-        value: u64,
-    ) -> Result<u64, FaultKind> {
-        let reservation = memory.release(value).ok_or(FaultKind::NotAReservation { value })?;
-        let flags = self.arguments[1];
-        let woken = if matches!(self.helper, RINGBUF_SUBMIT | RINGBUF_SUBMIT_DYNPTR) {
-            reservation.submit(flags)
-        } else {
-            reservation.discard(flags)
-        };
-        if let Some(map) = woken {
-            host.wake(map);
-        }
-        Ok(0)
-    }
-
-    fn ringbuf_query(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let slot = self.map(memory, is_ring)?;
-        Ok(slot.map.ring().map_or(0, |ring| ring.query(self.arguments[1])))
-    }
-
-    /// `bpf_map_lookup_percpu_elem`: the value of the CPU in register 3.
-    #[inline(never)]
-    fn map_lookup_percpu(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let slot = self.map(memory, VmMap::is_keyed)?;
-        let mut scratch = Scratch::new();
-        let key = memory.bytes(self.arguments[1], index(slot.map.key_size()), &mut scratch)?;
-        let offset = slot.map.lookup_offset_of(key, low(self.arguments[2]));
-        Ok(offset.map_or(0, |offset| slot.address(offset)))
-    }
-
-    /// The value stays readable until its slot is used again, as after a deletion.
-    #[inline(never)]
-    fn map_lookup_and_delete(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let slot = self.writable(self.map(memory, VmMap::is_keyed)?)?;
-        let mut scratch = Scratch::new();
-        let key = memory.bytes(self.arguments[1], index(slot.map.key_size()), &mut scratch)?;
-        let Some(offset) = slot.map.lookup_offset(key, host.processor()) else { return Ok(0) };
-        Ok(if slot.map.delete_unchecked(key).is_ok() { slot.address(offset) } else { 0 })
-    }
-
-    /// `bpf_perf_event_output`, its checks in Linux's order.
-    #[inline(never)]
-    fn perf_event_output(&self, memory: &Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        const CURRENT_CPU: u64 = 0xffff_ffff;
-        let [context, value, flags, data, size] = *self.arguments;
-        let helper = self.helper;
-        if context != Region::Context.address(0) {
-            return Err(FaultKind::NotTheContext { helper, value: context });
-        }
-        let slot = memory.handle(value).ok_or(FaultKind::NotAMap { helper, value })?;
-        if !slot.map.is_perf_array() {
-            return Err(FaultKind::WrongMapKind { helper, kind: slot.map.kind() });
-        }
-        let Ok(length) = usize::try_from(size) else {
-            return Err(FaultKind::OutOfBounds { address: data, size: u32::MAX, write: false });
-        };
-        let mut scratch = Scratch::new();
-        let payload = memory.bytes(data, length, &mut scratch)?;
-        if flags & !CURRENT_CPU != 0 {
-            return Ok(errno(EINVAL));
-        }
-        let cpu = host.processor();
-        let number = if flags == CURRENT_CPU { cpu } else { low(flags) };
-        if number >= slot.map.max_entries() {
-            return Ok(errno(E2BIG));
-        }
-        let Some(ring) = slot.map.perf_ring(number) else { return Ok(errno(ENOENT)) };
-        match ring.output(cpu, payload) {
-            Ok(wakes) => {
-                if wakes {
-                    host.wake_cpu(&slot.map, number);
-                }
-                Ok(0)
-            }
-            Err(number) => Ok(errno(number)),
-        }
-    }
-
-    /// `bpf_csum_diff`: what a checksum becomes when some bytes go and others come.
-    #[inline(never)]
-    fn csum_diff(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let [from, from_size, to, to_size, seed] = *self.arguments;
-        let (from_size, to_size) = (low(from_size), low(to_size));
-        if from_size & 3 != 0 || to_size & 3 != 0 {
-            return Ok(errno(EINVAL));
-        }
-        let mut sum = u64::from(low(seed));
-        for (address, size, invert) in [(to, to_size, 0u32), (from, from_size, u32::MAX)] {
-            let mut scratch = Scratch::new();
-            let bytes = memory.bytes(address, index(size), &mut scratch)?;
-            for word in bytes.as_chunks::<4>().0 {
-                sum = sum.wrapping_add(u64::from(u32::from_ne_bytes(*word) ^ invert));
-            }
-        }
-        // Folded to 16 bits, as all architectures do since Linux 6.13.
-        while sum >> 16 != 0 {
-            sum = (sum & 0xffff).wrapping_add(sum >> 16);
-        }
-        Ok(sum)
-    }
-
-    #[inline(never)]
-    fn dynptr_from_mem(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let [data, size, flags, out, _] = *self.arguments;
-        let size = low(size);
-        memory.check(data, index(size), true)?;
-        let (dynptr, answer) = if size > dynptr::MAX_SIZE {
-            (Dynptr::NULL, errno(E2BIG))
-        } else if flags != 0 {
-            (Dynptr::NULL, errno(EINVAL))
-        } else {
-            (Dynptr::new(data, size, Kind::Local), 0)
-        };
-        dynptr.write(out, memory)?;
-        Ok(answer)
-    }
-
-    #[inline(never)]
-    fn ringbuf_reserve_dynptr(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let [_, size, flags, out, _] = *self.arguments;
-        let slot = self.map(memory, is_ring)?;
-        let size = low(size);
-        Dynptr::NULL.write(out, memory)?;
-        if flags != 0 {
-            return Ok(errno(EINVAL));
-        }
-        if size > dynptr::MAX_SIZE {
-            return Ok(errno(E2BIG));
-        }
-        if !memory.can_keep() {
-            return Err(FaultKind::TooManyReservations);
-        }
-        let reservation = RingReservation::new(&slot.map, u64::from(size));
-        let Some(data) = reservation.and_then(|reservation| memory.keep(reservation)) else {
-            return Ok(errno(EINVAL));
-        };
-        Dynptr::new(data, size, Kind::Ring).write(out, memory)?;
-        Ok(0)
-    }
-
-    #[inline(never)]
-    fn ringbuf_commit_dynptr(&self, memory: &mut Memory<'_, '_>, host: &dyn Host) -> Result<u64, FaultKind> {
-        let dynptr = Dynptr::read(self.arguments[0], memory)?;
-        if dynptr.kind == Kind::Null {
-            return Ok(0);
-        }
-        self.ringbuf_commit(memory, host, dynptr.data)?;
-        Dynptr::NULL.write(self.arguments[0], memory)?;
-        Ok(0)
-    }
-
-    #[inline(never)]
-    fn dynptr_read(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let [out, length, source, offset, flags] = *self.arguments;
-        let dynptr = Dynptr::read(source, memory)?;
-        memory.check(out, index(low(length)), true)?;
-        if dynptr.kind == Kind::Null || flags != 0 {
-            return Ok(errno(EINVAL));
-        }
-        let Some(from) = dynptr.slice(offset, u64::from(low(length))) else { return Ok(errno(E2BIG)) };
-        dynptr::copy(out, from, length, memory)?;
-        Ok(0)
-    }
-
-    #[inline(never)]
-    fn dynptr_write(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let [target, offset, data, length, flags] = *self.arguments;
-        let dynptr = Dynptr::read(target, memory)?;
-        memory.check(data, index(low(length)), false)?;
-        if dynptr.kind == Kind::Null || flags != 0 {
-            return Ok(errno(EINVAL));
-        }
-        let Some(to) = dynptr.slice(offset, u64::from(low(length))) else { return Ok(errno(E2BIG)) };
-        dynptr::copy(to, data, length, memory)?;
-        Ok(0)
-    }
-
-    #[inline(never)]
-    fn dynptr_data(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let dynptr = Dynptr::read(self.arguments[0], memory)?;
-        Ok(dynptr.slice(self.arguments[1], u64::from(low(self.arguments[2]))).unwrap_or(0))
-    }
-
-    /// `bpf_memcpy_s`, `bpf_memmove_s`: a target that is too short gets nothing.
-    #[inline(never)]
-    fn memmove(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let [to, room, from, length, _] = *self.arguments;
-        if low(length) > low(room) {
-            return Ok(errno(EINVAL));
-        }
-        dynptr::copy(to, from, length, memory)?;
-        Ok(0)
-    }
-
-    /// `bpf_memcmp_s`: below, equal or above, the shorter one first where one is the other's beginning.
-    #[inline(never)]
-    fn memcmp(&self, memory: &Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let [first, first_length, second, second_length, _] = *self.arguments;
-        let (mut one, mut other) = (Scratch::new(), Scratch::new());
-        let first = memory.bytes(first, index(low(first_length)), &mut one)?;
-        let second = memory.bytes(second, index(low(second_length)), &mut other)?;
-        Ok(errno(first.cmp(second) as i32))
-    }
-
-    #[inline(never)]
-    fn memset(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {
-        let [place, length, byte, ..] = *self.arguments;
-        let length = index(low(length));
-        memory.check(place, length, true)?;
-        let piece = [byte.to_le_bytes()[0]; 64];
-        for start in (0..length).step_by(piece.len()) {
-            let size = length.saturating_sub(start).min(piece.len());
-            memory.write(place.wrapping_add(start as u64), piece.get(..size).unwrap_or_default())?;
-        }
-        Ok(place)
-    }
-
     /// The map in register 1, of a kind that the helper works on.
     fn map<'run>(
         &self,
@@ -554,33 +218,16 @@ impl Call<'_> {
         }
     }
 
+    /// The same, where it is to be a ring buffer.
+    fn ring<'run>(&self, memory: &Memory<'_, 'run>) -> Result<(&'run MapSlot, &'run RingMap), FaultKind> {
+        let (helper, value) = (self.helper, self.arguments[0]);
+        let slot = memory.handle(value).ok_or(FaultKind::NotAMap { helper, value })?;
+        let ring = slot.map.ring().ok_or(FaultKind::WrongMapKind { helper, kind: slot.map.kind() })?;
+        Ok((slot, ring))
+    }
+
     fn writable<'run>(&self, slot: &'run MapSlot) -> Result<&'run MapSlot, FaultKind> {
         let denied = FaultKind::Permission { address: self.arguments[0], write: true };
         if slot.writable { Ok(slot) } else { Err(denied) }
     }
-}
-
-const ZEROES: &[u8] = &[0; 64];
-
-/// Two ways for a helper not to succeed.
-enum Stop {
-    Answer(MapError),
-    Fault(FaultKind),
-}
-
-impl From<MapError> for Stop {
-    fn from(error: MapError) -> Self {
-        Self::Answer(error)
-    }
-}
-
-fn answer(result: Result<(), MapError>) -> u64 {
-    match result {
-        Ok(()) => 0,
-        Err(error) => errno(error.errno()),
-    }
-}
-
-fn is_ring(map: &VmMap) -> bool {
-    map.ring().is_some()
 }

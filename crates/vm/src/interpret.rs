@@ -1,14 +1,22 @@
 //! Running decoded instructions, as RFC 9669 defines them.
 
 use crate::arithmetic::*;
-use crate::decode::Register::{self, R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
+use crate::decode::Register::{R0, R1, R2, R3, R4};
 use crate::decode::{Code, Op};
-use crate::error::{Fault, FaultKind};
+use crate::error::FaultKind;
 use crate::helpers;
 use crate::host::{HelperCall, Host};
-use crate::memory::{CONTEXT, Memory, Region, high, index, low};
+use crate::memory::{Memory, index, low};
 use crate::numbers::HelperNumbers;
-use crate::program::VmProgram;
+use crate::quick;
+
+mod calls;
+mod state;
+
+pub(crate) use self::calls::Callback;
+use self::calls::tail_call;
+use self::state::Registers;
+pub(crate) use self::state::{CallFrame, Entry, State, Stop};
 
 /// What is the same in all runs of a program.
 pub(crate) struct Machine<'p> {
@@ -16,116 +24,6 @@ pub(crate) struct Machine<'p> {
     pub(crate) host: &'p dyn Host,
     pub(crate) numbers: HelperNumbers,
 }
-
-/// What goes on through tail calls and callbacks.
-pub(crate) struct State {
-    /// The instructions that the run was allowed.
-    pub(crate) budget: u64,
-    /// Those that are left.
-    pub(crate) left: i64,
-    pub(crate) tail_calls: u32,
-    /// Why a function did not return.
-    pub(crate) stop: Option<Stop>,
-}
-
-impl State {
-    pub(crate) fn new(budget: u64) -> Self {
-        // Numbers below 0 are what is missing from a budget.
-        Self { budget, left: i64::try_from(budget).unwrap_or(i64::MAX), tail_calls: 0, stop: None }
-    }
-
-    /// Stopped at an instruction.
-    #[cold]
-    #[inline(never)]
-    fn fault(&mut self, instruction: usize, kind: FaultKind) -> Option<u64> {
-        self.stop = Some(Stop::Fault(Fault { instruction, kind }));
-        None
-    }
-}
-
-/// Where to begin.
-pub(crate) struct Entry {
-    function: usize,
-    /// Frames below it.
-    base: usize,
-    arguments: [u64; 5],
-}
-
-impl Entry {
-    /// The program itself.
-    pub(crate) const START: Self =
-        Self { function: 0, base: 0, arguments: [(CONTEXT as u64) << 32, 0, 0, 0, 0] };
-}
-
-/// How it ends other than by returning. It does not go through return values, which would have to be copied.
-pub(crate) enum Stop {
-    Fault(Fault),
-    /// The program is to be gone on with, on the same context.
-    TailCall(VmProgram),
-}
-
-/// Tail calls of one run (`MAX_TAIL_CALL_CNT`).
-const MAX_TAIL_CALLS: u32 = 33;
-
-/// Where a function returns to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CallFrame {
-    return_to: usize,
-    /// Registers 6 to 9.
-    saved: [u64; 4],
-    /// For callbacks of `bpf_loop`: how often in all, 0 otherwise.
-    repeats: u32,
-    done: u32,
-    callback: u32,
-    argument: u64,
-}
-
-impl CallFrame {
-    pub(crate) const EMPTY: Self =
-        Self { return_to: 0, saved: [0; 4], repeats: 0, done: 0, callback: 0, argument: 0 };
-}
-
-/// Most iterations of `bpf_loop` (`BPF_MAX_LOOPS`).
-const MAX_LOOPS: u32 = 8 << 20;
-
-/// Registers 0 to 10.
-struct Registers([u64; Register::ALL.len()]);
-
-impl Registers {
-    // Neither default is ever used: there is a place for each register, and the compiler knows.
-
-    #[inline(always)]
-    fn get(&self, register: Register) -> u64 {
-        self.0.get(register as usize).copied().unwrap_or(0)
-    }
-
-    #[inline(always)]
-    fn set(&mut self, register: Register, value: u64) {
-        if let Some(place) = self.0.get_mut(register as usize) {
-            *place = value;
-        }
-    }
-
-    /// Registers 1 to 5, where they are: a copy would wait for their stores.
-    #[inline(always)]
-    fn arguments(&self) -> &[u64; 5] {
-        const NONE: &[u64; 5] = &[0; 5];
-        self.0.get(1..).and_then(<[u64]>::first_chunk).unwrap_or(NONE)
-    }
-
-    fn saved(&self) -> [u64; 4] {
-        SAVED.map(|register| self.get(register))
-    }
-
-    fn restore(&mut self, saved: [u64; 4]) {
-        for (register, value) in SAVED.into_iter().zip(saved) {
-            self.set(register, value);
-        }
-    }
-}
-
-/// What a call leaves as it was, besides the frame pointer.
-const SAVED: [Register; 4] = [R6, R7, R8, R9];
 
 impl Machine<'_> {
     /// Runs a function until it returns, and gives register 0, or is stopped, and [`State::stop`] says why. `frames` has room for the calls above it.
@@ -137,8 +35,7 @@ impl Machine<'_> {
         state: &mut State,
     ) -> Option<u64> {
         let [r1, r2, r3, r4, r5] = entry.arguments;
-        let mut r = Registers([0, r1, r2, r3, r4, r5, 0, 0, 0, 0, Memory::frame_pointer(entry.base)]);
-        let mut depth = 0usize;
+        let mut r = Registers([0, r1, r2, r3, r4, r5, 0, 0, 0, 0, Memory::frame_pointer(entry.base), 0]);
         // What is left of the budget if all that is ahead in `rest` were run; so it may be below 0, until control leaves some of that behind.
         let mut rest = self.ops.get(entry.function..).unwrap_or_default().iter();
         let mut ahead = state.left.wrapping_sub(count(&rest));
@@ -191,19 +88,91 @@ impl Machine<'_> {
                 macro_rules! load {
                     ($size:literal, $extend:expr) => {{
                         let address = displaced(r.get(op.src), op);
-                        match memory.load::<$size>(address) {
+                        match memory.load_stack::<$size>(address) {
                             Some(value) => r.set(op.dst, $extend(value)),
-                            None => fault!(memory.fault(address, $size, false)),
+                            None => match memory.load_behind::<$size>(address) {
+                                Some(value) => r.set(op.dst, $extend(value)),
+                                None => fault!(memory.fault(address, $size, false)),
+                            },
                         }
                     }};
                 }
                 macro_rules! store {
-                    ($size:literal, $value:expr) => {{
-                        let address = displaced(r.get(op.dst), op);
+                    ($size:literal, $value:expr) => {
+                        store!(op, $size, $value)
+                    };
+                    ($op:ident, $size:literal, $value:expr) => {{
+                        let address = displaced(r.get($op.dst), $op);
                         if memory.store::<$size>(address, $value).is_none() {
                             fault!(memory.fault(address, $size, true));
                         }
                     }};
+                }
+
+                // With the other instructions of a group, which are there.
+                macro_rules! group {
+                    ([$($next:pat),+] $work:block) => {
+                        if let [$($next,)+ behind @ ..] = rest.as_slice() {
+                            rest = behind.iter();
+                            $work
+                        }
+                    };
+                }
+                // Two in one go where a record is written to, as it mostly is then.
+                macro_rules! stores {
+                    ($size:literal) => {{
+                        let base = r.get(op.dst);
+                        let first = displaced(base, op);
+                        if !memory.is_window(first) || memory.store_window::<$size>(first, r.get(op.src)).is_none() {
+                            store!($size, r.get(op.src));
+                        } else {
+                            group!([second] {
+                                let address = displaced(base, second);
+                                if !memory.is_window(address)
+                                    || memory.store_window::<$size>(address, r.get(second.src)).is_none()
+                                {
+                                    store!(second, $size, r.get(second.src));
+                                }
+                            });
+                        }
+                    }};
+                }
+                macro_rules! call {
+                    ($op:ident) => {{
+                        let Some(frame) = frames.get_mut(r.depth()) else {
+                            fault!(FaultKind::CallDepth);
+                        };
+                        frame.return_to = self.ops.len().wrapping_sub(rest.len());
+                        frame.saved = r.saved();
+                        frame.repeats = 0;
+                        r.enter(1);
+                        break 'block index($op.target);
+                    }};
+                }
+                macro_rules! lookup {
+                    () => {
+                        match memory.lookup_element(r.get(R1), r.get(R2)) {
+                            Some(address) => r.set(R0, address),
+                            None => match helpers::map_lookup(r.get(R1), r.get(R2), memory, self.host) {
+                                Ok(address) => r.set(R0, address),
+                                Err(kind) => fault!(kind),
+                            },
+                        }
+                    };
+                }
+                macro_rules! helper {
+                    ($op:ident) => {
+                        match helpers::call(low($op.imm), r.arguments(), memory, self.host, self.numbers) {
+                            Ok(answer) => r.set(R0, answer),
+                            Err(kind) => fault!(kind),
+                        }
+                    };
+                    ($op:ident, $quick:expr) => {
+                        match $quick {
+                            Some(answer) => r.set(R0, answer),
+                            None => helper!($op),
+                        }
+                    };
                 }
 
                 match op.code {
@@ -352,19 +321,15 @@ impl Machine<'_> {
                         }
                     }
 
-                    Code::Lookup => match memory.lookup_element(r.get(R1), r.get(R2)) {
-                        Some(address) => r.set(R0, address),
-                        None => match helpers::map_lookup(r.get(R1), r.get(R2), memory, self.host) {
-                            Ok(address) => r.set(R0, address),
-                            Err(kind) => fault!(kind),
-                        },
-                    },
-                    Code::Helper => {
-                        match helpers::call(low(op.imm), r.arguments(), memory, self.host, self.numbers) {
-                            Ok(answer) => r.set(R0, answer),
-                            Err(kind) => fault!(kind),
-                        }
-                    }
+                    Code::Lookup => lookup!(),
+                    Code::Helper => helper!(op),
+                    Code::MapPush => helper!(op, quick::push(r.arguments(), memory)),
+                    Code::MapPop => helper!(op, quick::take(r.arguments(), memory, true)),
+                    Code::MapPeek => helper!(op, quick::take(r.arguments(), memory, false)),
+                    Code::RingOutput => helper!(op, quick::output(r.arguments(), memory, self.host)),
+                    Code::RingReserve => helper!(op, quick::reserve(r.arguments(), memory)),
+                    Code::RingSubmit => helper!(op, quick::commit(r.arguments(), memory, self.host, true)),
+                    Code::RingDiscard => helper!(op, quick::commit(r.arguments(), memory, self.host, false)),
                     Code::HostHelper => {
                         let mut call = HelperCall::new(r.arguments(), memory);
                         match self.host.call(low(op.imm), &mut call) {
@@ -374,11 +339,11 @@ impl Machine<'_> {
                     }
                     Code::Callback => {
                         state.left = ahead.wrapping_add(count(&rest));
-                        let above = frames.get_mut(depth..).unwrap_or_default();
+                        let above = frames.get_mut(r.depth()..).unwrap_or_default();
                         let call = Callback {
                             machine: self,
                             at: self.index_before(&rest),
-                            base: entry.base.wrapping_add(depth),
+                            base: entry.base.wrapping_add(r.depth()),
                             frames: above,
                             state,
                         };
@@ -393,39 +358,27 @@ impl Machine<'_> {
                             if state.left < 0 {
                                 fault!(FaultKind::BudgetExhausted { budget: state.budget });
                             }
-                            let below = entry.base.wrapping_add(depth);
+                            let below = entry.base.wrapping_add(r.depth());
                             if below == 0 {
                                 state.stop = Some(Stop::TailCall(program));
                                 return None;
                             }
                             // In the place of this function, which then returns what the program returns.
-                            let left = frames.len().wrapping_sub(depth).wrapping_add(1);
+                            let left = frames.len().wrapping_sub(r.depth()).wrapping_add(1);
                             r.set(R0, program.run_inside(memory.context(), left, state)?);
                             rest = RETURN.iter();
                             // That return is nobody's instruction.
                             ahead = state.left;
                         }
                     },
-                    Code::Call => {
-                        let Some(frame) = frames.get_mut(depth) else {
-                            fault!(FaultKind::CallDepth);
-                        };
-                        *frame = CallFrame {
-                            return_to: self.ops.len().wrapping_sub(rest.len()),
-                            saved: r.saved(),
-                            ..CallFrame::EMPTY
-                        };
-                        depth = depth.wrapping_add(1);
-                        r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
-                        break 'block index(op.target);
-                    }
+                    Code::Call => call!(op),
                     Code::Loop => {
                         let (repeats, callback) = (low(r.get(R1)), r.get(R2));
                         match self.check_loop(repeats, callback, r.get(R4)) {
                             Err(kind) => fault!(kind),
                             Ok(Some(answer)) => r.set(R0, answer),
                             Ok(None) => {
-                                let Some(frame) = frames.get_mut(depth) else {
+                                let Some(frame) = frames.get_mut(r.depth()) else {
                                     fault!(FaultKind::CallDepth);
                                 };
                                 let (callback, argument) = (low(callback), r.get(R3));
@@ -437,8 +390,7 @@ impl Machine<'_> {
                                     callback,
                                     argument,
                                 };
-                                depth = depth.wrapping_add(1);
-                                r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
+                                r.enter(1);
                                 r.set(R1, 0);
                                 r.set(R2, argument);
                                 break 'block index(callback);
@@ -446,7 +398,7 @@ impl Machine<'_> {
                         }
                     }
                     Code::Exit => {
-                        let Some(caller) = depth.checked_sub(1) else {
+                        let Some(caller) = r.depth().checked_sub(1) else {
                             let reservations = memory.live_reservations();
                             if reservations != 0 && entry.base == 0 {
                                 fault!(FaultKind::ReservationLeak { reservations });
@@ -466,11 +418,155 @@ impl Machine<'_> {
                             r.set(R0, u64::from(frame.done));
                         }
                         r.restore(frame.saved);
-                        depth = caller;
-                        r.set(R10, Memory::frame_pointer(entry.base.wrapping_add(depth)));
+                        r.enter(-1);
                         break 'block frame.return_to;
                     }
                     Code::Trap => fault!(FaultKind::NoInstruction),
+
+                    Code::MovMov => group!([second] {
+                        r.set(op.dst, r.get(op.src));
+                        r.set(second.dst, r.get(second.src));
+                    }),
+                    Code::MovLoad => group!([second] {
+                        r.set(op.dst, r.get(op.src));
+                        r.set(second.dst, second.imm);
+                    }),
+                    Code::LoadMov => group!([second] {
+                        r.set(op.dst, op.imm);
+                        r.set(second.dst, r.get(second.src));
+                    }),
+                    Code::LoadLoad => group!([second] {
+                        r.set(op.dst, op.imm);
+                        r.set(second.dst, second.imm);
+                    }),
+                    Code::WideMov => group!([_, second] {
+                        r.set(op.dst, op.imm);
+                        r.set(second.dst, r.get(second.src));
+                    }),
+                    Code::WideLoad => group!([_, second] {
+                        r.set(op.dst, op.imm);
+                        r.set(second.dst, second.imm);
+                    }),
+                    Code::MovAdd => group!([_] {
+                        r.set(op.dst, r.get(op.src).wrapping_add(op.imm));
+                    }),
+                    Code::MovAnd => group!([_] {
+                        r.set(op.dst, r.get(op.src) & op.imm);
+                    }),
+                    Code::MovLshAnd => group!([_, _] {
+                        r.set(op.dst, r.get(op.src).wrapping_shl(op.target) & op.imm);
+                    }),
+                    Code::LshAnd => group!([_] {
+                        r.set(op.dst, r.get(op.dst).wrapping_shl(op.target) & op.imm);
+                    }),
+                    Code::MovRshAnd => group!([_, _] {
+                        r.set(op.dst, r.get(op.src).wrapping_shr(op.target) & op.imm);
+                    }),
+                    Code::RshAnd => group!([_] {
+                        r.set(op.dst, r.get(op.dst).wrapping_shr(op.target) & op.imm);
+                    }),
+                    Code::Signed3 => group!([_, _] {
+                        r.set(op.dst, extend32(r.get(op.src)));
+                    }),
+                    Code::Signed2 => group!([_] {
+                        r.set(op.dst, extend32(r.get(op.dst)));
+                    }),
+                    Code::Unsigned3 => group!([_, _] {
+                        r.set(op.dst, u64::from(low(r.get(op.src))));
+                    }),
+                    Code::Unsigned2 => group!([_] {
+                        r.set(op.dst, u64::from(low(r.get(op.dst))));
+                    }),
+                    Code::Increment32 => match memory.increment::<4>(displaced(r.get(op.src), op), op.imm) {
+                        Some(sum) => group!([_, _] {
+                            r.set(op.dst, sum);
+                        }),
+                        // One by one, this one first.
+                        None => load!(4, core::convert::identity),
+                    },
+                    Code::Increment64 => match memory.increment::<8>(displaced(r.get(op.src), op), op.imm) {
+                        Some(sum) => group!([_, _] {
+                            r.set(op.dst, sum);
+                        }),
+                        // One by one, this one first.
+                        None => load!(8, core::convert::identity),
+                    },
+                    Code::AddJne => group!([jump] {
+                        let sum = r.get(op.dst).wrapping_add(op.imm);
+                        r.set(op.dst, sum);
+                        if sum != jump.imm {
+                            break 'block index(jump.target);
+                        }
+                    }),
+                    Code::LoadStore32 => {
+                        r.set(op.dst, op.imm);
+                        group!([op] {
+                            store!(op, 4, r.get(op.src));
+                        });
+                    }
+                    Code::LoadStore64 => {
+                        r.set(op.dst, op.imm);
+                        group!([op] {
+                            store!(op, 8, r.get(op.src));
+                        });
+                    }
+                    Code::MovLoadCall => group!([second, last] {
+                        r.set(op.dst, r.get(op.src));
+                        r.set(second.dst, second.imm);
+                        call!(last);
+                    }),
+                    Code::Store32Store32 => stores!(4),
+                    Code::Store64Store64 => stores!(8),
+                    Code::WideReserve => group!([_, size, flags, last] {
+                        r.set(R1, op.imm);
+                        r.set(R2, size.imm);
+                        r.set(R3, flags.imm);
+                        helper!(last, quick::reserve(r.arguments(), memory));
+                    }),
+                    Code::MovSubmit => group!([flags, last] {
+                        r.set(R1, r.get(op.src));
+                        r.set(R2, flags.imm);
+                        helper!(last, quick::commit(r.arguments(), memory, self.host, true));
+                    }),
+                    Code::MovDiscard => group!([flags, last] {
+                        r.set(R1, r.get(op.src));
+                        r.set(R2, flags.imm);
+                        helper!(last, quick::commit(r.arguments(), memory, self.host, false));
+                    }),
+                    Code::WidePush => group!([_, value, flags, last] {
+                        r.set(R1, op.imm);
+                        r.set(R2, r.get(value.src));
+                        r.set(R3, flags.imm);
+                        helper!(last, quick::push(r.arguments(), memory));
+                    }),
+                    Code::WidePop => group!([_, value, last] {
+                        r.set(R1, op.imm);
+                        r.set(R2, r.get(value.src));
+                        helper!(last, quick::take(r.arguments(), memory, true));
+                    }),
+                    Code::WidePeek => group!([_, value, last] {
+                        r.set(R1, op.imm);
+                        r.set(R2, r.get(value.src));
+                        helper!(last, quick::take(r.arguments(), memory, false));
+                    }),
+                    Code::WideLookupJeq => {
+                        r.set(R1, op.imm);
+                        rest.nth(1);
+                        lookup!();
+                        group!([jump] {
+                            if r.get(R0) == 0 {
+                                break 'block index(jump.target);
+                            }
+                        });
+                    }
+                    Code::LookupJeq => {
+                        lookup!();
+                        group!([jump] {
+                            if r.get(R0) == 0 {
+                                break 'block index(jump.target);
+                            }
+                        });
+                    }
                 }
             };
             // Paid for when control moves, which is what every endless run has to do.
@@ -479,7 +575,10 @@ impl Machine<'_> {
                 let budget = state.budget;
                 return state.fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget });
             }
-            rest = self.ops.get(target..).unwrap_or_default().iter();
+            let Some(next) = self.ops.get(target..) else {
+                return state.fault(self.ops.len(), FaultKind::NoInstruction);
+            };
+            rest = next.iter();
             ahead = left.wrapping_sub(count(&rest));
         }
         state.left = ahead.wrapping_add(count(&rest));
@@ -495,95 +594,10 @@ impl Machine<'_> {
     fn index_before(&self, rest: &core::slice::Iter<'_, Op>) -> usize {
         self.ops.len().saturating_sub(rest.len()).saturating_sub(1)
     }
-
-    /// The index of a function that a helper is to call back.
-    pub(crate) fn function(&self, helper: u32, callback: u64) -> Result<usize, FaultKind> {
-        let function = index(low(callback));
-        let is_one =
-            high(callback) == Region::Function.number() && self.ops.get(function).is_some_and(|op| op.entry);
-        if is_one { Ok(function) } else { Err(FaultKind::NotAFunction { helper, value: callback }) }
-    }
-
-    /// The answer of `bpf_loop` if it does not come to running the callback.
-    fn check_loop(&self, repeats: u32, callback: u64, flags: u64) -> Result<Option<u64>, FaultKind> {
-        self.function(helpers::LOOP, callback)?;
-        Ok(if flags != 0 {
-            Some(helpers::errno(-22))
-        } else if repeats > MAX_LOOPS {
-            Some(helpers::errno(-7))
-        } else if repeats == 0 {
-            Some(0)
-        } else {
-            None
-        })
-    }
 }
 
 /// What is run after a tail call from a function: its return.
 const RETURN: &[Op] = &[Op { code: Code::Exit, ..Op::TRAP }];
-
-/// `bpf_tail_call`: the program to go on with, or the error number.
-#[inline(never)]
-fn tail_call(
-    arguments: &[u64; 5],
-    memory: &Memory<'_, '_>,
-    state: &mut State,
-) -> Result<Result<VmProgram, i32>, FaultKind> {
-    const ENOENT: i32 = -2;
-    const EINVAL: i32 = -22;
-    let [context, value, slot, ..] = *arguments;
-    let helper = helpers::TAIL_CALL;
-    if context != Region::Context.address(0) {
-        return Err(FaultKind::NotTheContext { helper, value: context });
-    }
-    let array = memory.handle(value).ok_or(FaultKind::NotAMap { helper, value })?;
-    if !array.map.is_prog_array() {
-        return Err(FaultKind::WrongMapKind { helper, kind: array.map.kind() });
-    }
-    let reservations = memory.live_reservations();
-    if reservations != 0 {
-        return Err(FaultKind::ReservationLeak { reservations });
-    }
-    // In the order of Linux's compilers: the index, the count, the entry. What does not go on does not count.
-    if low(slot) >= array.map.max_entries() || state.tail_calls >= MAX_TAIL_CALLS {
-        return Ok(Err(EINVAL));
-    }
-    let Some(program) = array.map.program(low(slot)) else { return Ok(Err(ENOENT)) };
-    state.tail_calls = state.tail_calls.wrapping_add(1);
-    Ok(Ok(program))
-}
-
-/// A helper that calls back while it works.
-pub(crate) struct Callback<'c, 'p> {
-    pub(crate) machine: &'c Machine<'p>,
-    /// The instruction that called it.
-    at: usize,
-    base: usize,
-    frames: &'c mut [CallFrame],
-    state: &'c mut State,
-}
-
-impl Callback<'_, '_> {
-    /// Calls a function of the program with registers 1 to 5; gives register 0.
-    pub(crate) fn call(
-        &mut self,
-        function: usize,
-        arguments: [u64; 5],
-        memory: &mut Memory<'_, '_>,
-    ) -> Option<u64> {
-        let Some((_own, above)) = self.frames.split_first_mut() else {
-            return self.fault(FaultKind::CallDepth);
-        };
-        let entry = Entry { function, base: self.base.wrapping_add(1), arguments };
-        self.machine.interpret(memory, above, &entry, self.state)
-    }
-
-    /// The run is stopped, at the helper.
-    #[cold]
-    pub(crate) fn fault(&mut self, kind: FaultKind) -> Option<u64> {
-        self.state.fault(self.at, kind)
-    }
-}
 
 #[inline(never)]
 fn atomic<const N: usize>(r: &mut Registers, memory: &mut Memory<'_, '_>, op: &Op) -> Result<(), FaultKind> {

@@ -183,15 +183,19 @@ fn run<const FRAMES: usize, const CALLS: usize, const RESERVATIONS: usize>(
     state: &mut State,
 ) -> Option<u64> {
     let acquired = Acquired::default();
-    let mut stack = [[0u8; STACK_FRAME_SIZE]; FRAMES];
-    let mut frames = [CallFrame::EMPTY; CALLS];
-    let mut reservations: [ReservationSlot<'_>; RESERVATIONS] = [const { None }; RESERVATIONS];
-    let mut memory = Memory::new(&mut stack, context, &program.maps, &acquired, &mut reservations);
-    let machine = Machine { ops: &program.ops, host: &*program.host, numbers: program.numbers };
-    let frames = frames.get_mut(..CALLS.min(allowed.saturating_sub(1))).unwrap_or_default();
-    let ended = machine.interpret(&mut memory, frames, &Entry::START, state);
-    if RESERVATIONS != 0 && memory.live_reservations() != 0 {
-        memory.discard_leaked(|map| program.host.wake(map));
-    }
+    let ended = {
+        let mut stack = [[0u8; STACK_FRAME_SIZE]; FRAMES];
+        let mut frames = [CallFrame::EMPTY; CALLS];
+        let mut reservations: [ReservationSlot<'_>; RESERVATIONS] = [const { None }; RESERVATIONS];
+        let mut memory = Memory::new(&mut stack, context, &program.maps, &acquired, &mut reservations);
+        let machine = Machine { ops: &program.ops, host: &*program.host, numbers: program.numbers };
+        let frames = frames.get_mut(..CALLS.min(allowed.saturating_sub(1))).unwrap_or_default();
+        let ended = machine.interpret(&mut memory, frames, &Entry::START, state);
+        if RESERVATIONS != 0 && memory.live_reservations() != 0 {
+            memory.discard_leaked(|map| program.host.wake(map));
+        }
+        ended
+    };
+    acquired.end();
     ended
 }

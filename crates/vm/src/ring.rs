@@ -5,31 +5,36 @@
 //! ring holds byte for byte what Linux's would, and takes the same longest record. The price is that a payload is no
 //! slice: the consumer is handed a copy.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::ControlFlow;
-use core::sync::atomic::{self, AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use ebpf_ringbuf::memory::{Claim, Extent, Length, Memory, Private, Publication};
-use ebpf_ringbuf::{
-    Consumer, Drained, Geometry, HEADER_SIZE, Header, Mapping, Order, PageOffset, Producer, Query,
-    Reservation, SubmitFlags, Tally, UserConsumer, marks_for,
-};
+use ebpf_ringbuf::{Consumer, Drained, Producer, Query, Tally, marks_for};
 use spin::Mutex;
 
-use crate::circle::{Circle, set};
+use self::memory::{RingMarks, Shared};
 use crate::maps::VmMap;
-use crate::maps::area::{Word, mask, narrow, replace, shift, widen};
 use crate::memory::index;
+
+mod memory;
+mod record;
+mod user;
+
+pub use self::memory::RingMemory;
+pub(crate) use self::record::{Books, RingReservation, Window};
+pub(crate) use self::user::UserRing;
 
 /// A ring buffer map's ring: programs produce, the embedder drains.
 pub struct RingMap {
     producer: Producer<RingMemory, RingMarks>,
     reader: Mutex<Reader>,
-    /// Commits that asked for a wakeup. Relaxed: it says nothing about other memory.
+    /// Commits that asked for a wakeup. Relaxed, as the next two: it says nothing about other memory.
     wakeups: AtomicU64,
+    /// Records, as [`Books`] tell of them.
+    submitted: AtomicUsize,
+    discarded: AtomicUsize,
 }
 
 struct Reader {
@@ -83,10 +88,16 @@ impl RingMap {
         self.producer.query(Query::AvailableData)
     }
 
-    /// What became of every reservation so far. What a program left uncommitted is discarded.
+    /// What became of every reservation so far. What a program left uncommitted is discarded. Reservations and their commits are counted when the run
+    /// that made them is over, wakes the consumer, or comes to another ring; refusals at once. What a host's panic in the middle of a run
+    /// discards is not counted.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.producer.tally()
+        let mut tally = self.producer.tally();
+        tally.submitted = self.submitted.load(Ordering::Relaxed);
+        tally.discarded = self.discarded.load(Ordering::Relaxed);
+        tally.reserved = tally.submitted.wrapping_add(tally.discarded);
+        tally
     }
 
     /// Commits so far that asked to wake the consumer.
@@ -114,8 +125,13 @@ impl RingMap {
         let memory = RingMemory::own(&Arc::new(Shared::new(size, page_size)?));
         let consumer = Consumer::new(RingMemory::own(&memory.shared)).ok()?;
         let reader = Reader { consumer, payload: Vec::new() };
-        let producer = Producer::new(memory, marks).ok()?.counting();
-        Some(Self { producer, reader: Mutex::new(reader), wakeups: AtomicU64::new(0) })
+        Some(Self {
+            producer: Producer::new(memory, marks).ok()?,
+            reader: Mutex::new(reader),
+            wakeups: AtomicU64::new(0),
+            submitted: AtomicUsize::new(0),
+            discarded: AtomicUsize::new(0),
+        })
     }
 
     /// `bpf_ringbuf_query`: 0 for what it does not know.
@@ -127,383 +143,5 @@ impl RingMap {
 impl fmt::Debug for RingMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RingMap").field("available", &self.available()).field("tally", &self.tally()).finish()
-    }
-}
-
-/// A record between `bpf_ringbuf_reserve` and its commit. Only its run knows it.
-#[derive(Debug)]
-pub(crate) struct RingReservation<'r> {
-    map: &'r VmMap,
-    ring: &'r RingMap,
-    inner: Reservation<'r, RingMemory>,
-}
-
-impl<'r> RingReservation<'r> {
-    /// Space in the ring of `map`; `None` when it has none, or is no ring.
-    pub(crate) fn new(map: &'r VmMap, length: u64) -> Option<Self> {
-        let ring = map.ring()?;
-        // A length beyond the machine's word is refused like any other that never fits.
-        let inner = ring.producer.reserve(usize::try_from(length).unwrap_or(usize::MAX)).ok()?;
-        Some(Self { map, ring, inner })
-    }
-
-    /// A whole record at once, as [`new`](Self::new), `write` and [`submit`](Self::submit) would make it.
-    pub(crate) fn output(map: &'r VmMap, payload: &[u8], flags: u64) -> Option<Option<&'r VmMap>> {
-        let ring = map.ring()?;
-        let wakeup = ring.producer.output(payload, SubmitFlags::from_bits_truncate(flags)).ok()?;
-        Some(woken(map, ring, wakeup.is_needed()))
-    }
-
-    /// Payload bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.inner.payload_len()
-    }
-
-    /// Gives the map if its consumer is to be woken.
-    pub(crate) fn submit(self, flags: u64) -> Option<&'r VmMap> {
-        let wakeup = self.inner.submit(SubmitFlags::from_bits_truncate(flags));
-        woken(self.map, self.ring, wakeup.is_needed())
-    }
-
-    /// Gives the map if its consumer is to be woken.
-    pub(crate) fn discard(self, flags: u64) -> Option<&'r VmMap> {
-        let wakeup = self.inner.discard(SubmitFlags::from_bits_truncate(flags));
-        woken(self.map, self.ring, wakeup.is_needed())
-    }
-
-    #[inline]
-    pub(crate) fn load<const N: usize>(&self, offset: u32) -> Option<u64> {
-        let place = self.place(index(offset), N)?;
-        match shift::<N>(place) {
-            Some(shift) => Some(self.word(place).0.load(Ordering::Relaxed) >> shift & mask::<N>()),
-            None => {
-                let mut bytes = [0; N];
-                self.read(offset, &mut bytes)?;
-                Some(widen(bytes))
-            }
-        }
-    }
-
-    #[inline]
-    pub(crate) fn store<const N: usize>(&self, offset: u32, value: u64) -> Option<()> {
-        let place = self.place(index(offset), N)?;
-        match shift::<N>(place) {
-            Some(shift) => set(self.word(place), |word| replace::<N>(word, shift, value)),
-            None => self.write(offset, &narrow::<N>(value))?,
-        }
-        Some(())
-    }
-
-    pub(crate) fn read(&self, offset: u32, out: &mut [u8]) -> Option<()> {
-        let place = self.place(index(offset), out.len())?;
-        self.inner_memory().data.copy_out(place, out);
-        Some(())
-    }
-
-    pub(crate) fn write(&self, offset: u32, bytes: &[u8]) -> Option<()> {
-        let place = self.place(index(offset), bytes.len())?;
-        self.inner_memory().data.copy_in(place, bytes);
-        Some(())
-    }
-
-    #[inline]
-    fn place(&self, offset: usize, size: usize) -> Option<usize> {
-        let end = offset.checked_add(size)?;
-        if end > self.inner.payload_len() {
-            return None;
-        }
-        Some(self.inner.position().wrapping_add(HEADER_SIZE).wrapping_add(offset))
-    }
-
-    #[inline]
-    fn word(&self, place: usize) -> &Word {
-        self.inner_memory().word(place)
-    }
-
-    #[inline]
-    fn inner_memory(&self) -> &Shared {
-        &self.ring.producer.memory().shared
-    }
-}
-
-fn woken<'r>(map: &'r VmMap, ring: &RingMap, is_needed: bool) -> Option<&'r VmMap> {
-    if is_needed {
-        ring.wakeups.fetch_add(1, Ordering::Relaxed);
-        Some(map)
-    } else {
-        None
-    }
-}
-
-/// A ring's memory as both sides see it.
-#[derive(Debug)]
-pub struct RingMemory {
-    shared: Arc<Shared>,
-    /// The map one of whose sides this is, if it was lent out.
-    lender: Option<VmMap>,
-}
-
-impl RingMemory {
-    fn own(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), lender: None }
-    }
-
-    fn lend(shared: &Arc<Shared>, map: &VmMap) -> Option<Self> {
-        if shared.lent.swap(true, Ordering::Acquire) {
-            return None;
-        }
-        Some(Self { shared: Arc::clone(shared), lender: Some(map.clone()) })
-    }
-}
-
-impl Drop for RingMemory {
-    fn drop(&mut self) {
-        if self.lender.is_some() {
-            self.shared.lent.store(false, Ordering::Release);
-        }
-    }
-}
-
-/// A user ring map's ring: the embedder produces, programs drain.
-pub(crate) struct UserRing {
-    consumer: Mutex<UserConsumer<RingMemory>>,
-    shared: Arc<Shared>,
-}
-
-impl UserRing {
-    /// Bytes that a ring of `size` bytes of data takes.
-    pub(crate) fn bytes(size: u32) -> u64 {
-        u64::from(size).saturating_add(size_of::<Shared>() as u64)
-    }
-
-    /// An empty ring; `None` when the allocator has no room, or for a size that no ring has.
-    pub(crate) fn new(size: u32, page_size: u32) -> Option<Self> {
-        let shared = Arc::new(Shared::new(size, page_size)?);
-        Some(Self { consumer: Mutex::new(UserConsumer::new(RingMemory::own(&shared))), shared })
-    }
-
-    /// The memory for a producer; `None` while there is one.
-    pub(crate) fn lend(&self, map: &VmMap) -> Option<RingMemory> {
-        RingMemory::lend(&self.shared, map)
-    }
-
-    /// Bytes that were produced and not drained.
-    pub(crate) fn available(&self) -> usize {
-        let consumer = self.shared.consumer.0.load(Ordering::Acquire);
-        self.shared.producer.0.load(Ordering::Acquire).wrapping_sub(consumer)
-    }
-
-    /// `bpf_user_ringbuf_drain`: each sample's bytes to `each`, which may break. Gives the answer, and whether a producer is to be woken.
-    pub(crate) fn drain(
-        &self,
-        flags: u64,
-        mut each: impl FnMut(Vec<u8>) -> ControlFlow<()>,
-    ) -> Result<(usize, bool), i32> {
-        const EBUSY: i32 = -16;
-        let Some(mut consumer) = self.consumer.try_lock() else { return Err(EBUSY) };
-        let flags = SubmitFlags::from_bits_truncate(flags);
-        let drained = consumer.drain(flags, |sample| {
-            let mut bytes = Vec::new();
-            // Should its memory be missing, a sample that a ring had memory for is empty rather than the process aborted.
-            if bytes.try_reserve_exact(sample.payload_len()).is_ok() {
-                bytes.resize(sample.payload_len(), 0);
-                sample.copy_to(&mut bytes);
-            }
-            each(bytes)
-        });
-        match drained {
-            Ok(drained) => Ok((drained.samples, drained.wakeup.is_needed())),
-            Err(stopped) => Err(stopped.error.errno().saturating_neg()),
-        }
-    }
-}
-
-impl fmt::Debug for UserRing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserRing").field("available", &self.available()).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-struct Shared {
-    geometry: Geometry,
-    consumer: Line,
-    producer: Line,
-    pending: AtomicUsize,
-    /// Stays 0: these rings refuse instead of overwriting.
-    overwrite: AtomicUsize,
-    private: Private<AtomicUsize>,
-    data: Circle,
-    /// The side that is not the programs' was given away, and is not back. Set and taken back with acquire and release, which hands the
-    /// side over from one holder to the next.
-    lent: AtomicBool,
-}
-
-/// A position on cache lines of its own.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Line(AtomicUsize);
-
-impl Shared {
-    /// Of an empty ring; `None` when the allocator has no room, or for a size that no ring has.
-    fn new(size: u32, page_size: u32) -> Option<Self> {
-        let geometry =
-            Geometry::new(index(size), index(page_size), Mapping::Mirrored, PageOffset::FromRing).ok()?;
-        Some(Self {
-            geometry,
-            consumer: Line::default(),
-            producer: Line::default(),
-            pending: AtomicUsize::new(0),
-            overwrite: AtomicUsize::new(0),
-            private: Private::default(),
-            data: Circle::zeroed(index(size))?,
-            lent: AtomicBool::new(false),
-        })
-    }
-
-    #[inline(always)]
-    fn word(&self, position: usize) -> &Word {
-        self.data.word(position)
-    }
-}
-
-impl Memory for RingMemory {
-    type Position = AtomicUsize;
-    type Length = Word;
-    type Area<'m> = &'m Self;
-
-    #[inline(always)]
-    fn geometry(&self) -> Geometry {
-        self.shared.geometry
-    }
-
-    #[inline(always)]
-    fn consumer_position(&self) -> &AtomicUsize {
-        &self.shared.consumer.0
-    }
-
-    #[inline(always)]
-    fn producer_position(&self) -> &AtomicUsize {
-        &self.shared.producer.0
-    }
-
-    #[inline(always)]
-    fn pending_position(&self) -> &AtomicUsize {
-        &self.shared.pending
-    }
-
-    #[inline(always)]
-    fn overwrite_position(&self) -> &AtomicUsize {
-        &self.shared.overwrite
-    }
-
-    #[inline(always)]
-    fn private(&self) -> &Private<AtomicUsize> {
-        &self.shared.private
-    }
-
-    #[inline(always)]
-    fn area(&self) -> &Self {
-        self
-    }
-
-    #[inline(always)]
-    fn length(&self, position: usize) -> &Word {
-        self.shared.word(position)
-    }
-
-    fn initialise(&self, claim: &mut Claim, header: Header) {
-        let word = u64::from_ne_bytes(header.to_bytes());
-        self.shared.word(claim.position()).0.store(word, Ordering::Relaxed);
-    }
-
-    fn write(&self, claim: &mut Claim, offset: usize, bytes: &[u8]) {
-        if offset.checked_add(bytes.len()).is_some_and(|end| end <= claim.length()) {
-            self.shared.data.copy_in(claim.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
-        }
-    }
-
-    fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]) {
-        if offset.checked_add(bytes.len()).is_some_and(|end| end <= extent.length()) {
-            self.shared
-                .data
-                .copy_out(extent.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
-        }
-    }
-
-    #[inline(always)]
-    fn fence(&self, order: Order) {
-        atomic::fence(order.ordering());
-    }
-
-    #[inline(always)]
-    fn fence_after_swap(&self, order: Order) {
-        // A locked instruction is a full barrier on x86: only the compiler has to be told.
-        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
-            atomic::compiler_fence(order.ordering());
-        } else {
-            atomic::fence(order.ordering());
-        }
-    }
-}
-
-/// The first four bytes of a header's word. Once the header is written only its owner stores here, so that the second four bytes
-/// can be put back as they are.
-impl Length for Word {
-    #[inline(always)]
-    fn load(&self, order: Order) -> u32 {
-        first_half(self.0.load(order.ordering()))
-    }
-
-    #[inline(always)]
-    fn store(&self, value: u32, order: Order) {
-        let old = self.0.load(Ordering::Relaxed);
-        self.0.store(with_first_half(old, value), order.ordering());
-    }
-
-    #[inline(always)]
-    fn swap(&self, value: u32, order: Order) -> u32 {
-        let old = self.0.load(Ordering::Relaxed);
-        first_half(self.0.swap(with_first_half(old, value), order.ordering()))
-    }
-}
-
-fn first_half(word: u64) -> u32 {
-    let [a, b, c, d, ..] = word.to_ne_bytes();
-    u32::from_ne_bytes([a, b, c, d])
-}
-
-fn with_first_half(word: u64, value: u32) -> u64 {
-    let [_, _, _, _, e, f, g, h] = word.to_ne_bytes();
-    let [a, b, c, d] = value.to_ne_bytes();
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// What the producers share; see [`Publication`].
-#[derive(Debug)]
-struct RingMarks {
-    reserve: AtomicUsize,
-    marks: Box<[AtomicUsize]>,
-    /// Stands in for a mark outside; slots are those of masked offsets, so there is none.
-    spare: AtomicUsize,
-}
-
-impl Publication for RingMarks {
-    type Position = AtomicUsize;
-    type Marks = AtomicUsize;
-
-    #[inline(always)]
-    fn reserve_position(&self) -> &AtomicUsize {
-        &self.reserve
-    }
-
-    #[inline(always)]
-    fn mark(&self, slot: usize) -> (&AtomicUsize, usize) {
-        let word = self.marks.get(slot >> usize::BITS.trailing_zeros()).unwrap_or(&self.spare);
-        (word, 1usize.wrapping_shl(u32::try_from(slot & usize::BITS.wrapping_sub(1) as usize).unwrap_or(0)))
-    }
-
-    fn slots(&self) -> usize {
-        self.marks.len().saturating_mul(usize::BITS as usize)
     }
 }

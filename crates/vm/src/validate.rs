@@ -188,6 +188,15 @@ impl<F: Fn(i32) -> Option<VmMap>> FirstPass<'_, F> {
                     helpers::MAP_LOOKUP_ELEM => Code::Lookup,
                     helpers::TAIL_CALL => Code::TailCall,
                     helpers::FOR_EACH_MAP_ELEM | helpers::USER_RINGBUF_DRAIN => Code::Callback,
+                    // Short ways answer as Linux does.
+                    _ if self.rules.numbers != HelperNumbers::Linux => Code::Helper,
+                    helpers::MAP_PUSH_ELEM => Code::MapPush,
+                    helpers::MAP_POP_ELEM => Code::MapPop,
+                    helpers::MAP_PEEK_ELEM => Code::MapPeek,
+                    helpers::RINGBUF_OUTPUT => Code::RingOutput,
+                    helpers::RINGBUF_RESERVE => Code::RingReserve,
+                    helpers::RINGBUF_SUBMIT => Code::RingSubmit,
+                    helpers::RINGBUF_DISCARD => Code::RingDiscard,
                     _ => Code::Helper,
                 };
                 Ok(Op { code, imm: u64::from(helper), ..Op::TRAP })

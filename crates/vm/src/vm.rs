@@ -12,6 +12,7 @@ use spin::Mutex;
 use crate::MAX_INSTRUCTIONS;
 use crate::account::Account;
 use crate::error::{Fault, ValidationError, ValidationErrorKind, VmError};
+use crate::fuse::fuse;
 use crate::hooks::{Hooks, VmLink};
 use crate::host::{DeterministicHost, Host};
 use crate::maps::VmMap;
@@ -283,8 +284,9 @@ impl Platform for Vm {
             self.maps.lock().by_id.get(&id).cloned()
         };
         let rules = Rules { numbers: self.config.helpers, host: &*self.host };
-        let validated = validate(program.instructions, rules, find)
+        let mut validated = validate(program.instructions, rules, find)
             .map_err(|error| VmError::InvalidProgram { name: name(), error })?;
+        fuse(&mut validated.ops);
         self.loaded.fetch_add(1, Ordering::Relaxed);
         Ok(VmProgram::new(Parts {
             name: name(),

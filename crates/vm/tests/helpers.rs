@@ -318,6 +318,25 @@ fn loops_call_back() {
 }
 
 #[test]
+fn a_call_after_a_loop_is_no_loop() {
+    let program = code![
+        mov(1, 5),
+        i(0x18, 2, 4, 0, 6),
+        i(0, 0, 0, 0, 0),
+        mov(3, 0),
+        mov(4, 0),
+        call(181),
+        i(0x85, 0, 1, 0, 3), // the other function, with the frame that the loop had
+        exit(),
+        mov(0, 0),
+        exit(),
+        mov(0, 77),
+        exit(),
+    ];
+    assert_eq!(run(&Vm::new(), &program).unwrap().return_value, 77);
+}
+
+#[test]
 fn loops_nest_and_call_back_functions_only() {
     let vm = Vm::new();
     // Null, the stack, and the second instruction of a function.

@@ -38,6 +38,12 @@ impl Words {
         self.0.get(offset >> 3)
     }
 
+    /// From the word on that holds byte `offset`.
+    #[inline(always)]
+    pub(crate) fn rest(&self, offset: usize) -> &[Word] {
+        self.0.get(offset >> 3..).unwrap_or_default()
+    }
+
     /// `words` words from byte `offset` on, if that is where a word begins and they are there.
     #[inline(always)]
     pub(crate) fn run(&self, offset: usize, words: usize) -> Option<&[Word]> {

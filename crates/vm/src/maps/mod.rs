@@ -468,6 +468,7 @@ impl VmMap {
         matches!(self.inner.store, Store::Array | Store::Hash(_))
     }
 
+    #[inline]
     pub(crate) fn is_queue(&self) -> bool {
         matches!(self.inner.store, Store::Queue(_))
     }
@@ -617,6 +618,7 @@ impl VmMap {
         }
     }
 
+    #[inline]
     pub(crate) fn push_unchecked(&self, value: &[u8], flags: u64) -> Result<(), MapError> {
         match &self.inner.store {
             Store::Queue(queue) => queue.push(&self.inner.charge, value, flags),
@@ -624,6 +626,7 @@ impl VmMap {
         }
     }
 
+    #[inline]
     pub(crate) fn take_value<E: From<MapError>>(
         &self,
         remove: bool,
