@@ -36,13 +36,11 @@ fn object(vm: &Vm, data: &[u8]) {
         return;
     }
     let mut scratch = vec![Instruction::default(); length];
-    let loaded = match object.load(vm, &mut scratch) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            black_box(format!("{error}"));
-            return;
-        }
-    };
+    let mut loaded = object.on(vm);
+    if let Err(error) = loaded.load(&mut scratch) {
+        black_box(format!("{error}"));
+        return;
+    }
     assert!(vm.memory_in_use() <= MEMORY);
     for _ in 0..RUNS {
         for (_, program) in loaded.programs() {

@@ -101,17 +101,17 @@ fn on_machine(
         Err(error) => return failed(path, error, console),
     };
     let machine = Vm::with_config(plan.machine);
-    let loaded = match object.load(&machine, &mut scratch) {
-        Ok(loaded) => loaded,
-        Err(error) => return failed(path, error, console),
-    };
+    let mut loaded = object.on(&machine);
+    if let Err(error) = loaded.load(&mut scratch) {
+        return failed(path, error, console);
+    }
     drop(scratch);
     let mut report = Report::new(path, console);
     let mut summary = Summary::default();
     let cost = ProgramCost::ask();
     for (program, handle) in loaded.programs() {
         // A program that cannot be linked is no reason to refuse the others; it costs what the file holds of it.
-        let len = object.file().layout(program).map_or(program.len(), |layout| layout.len());
+        let len = object.file().linked_len(program).unwrap_or_else(|_| program.len());
         match handle {
             Some(_) => summary.loaded(),
             None => summary.skipped(len, cost.of(program.name(), len)),

@@ -24,13 +24,11 @@ fn a_ring_in_use_is_looked_at_and_then_read() {
         object.set_autoload(program, false).expect("before the load");
     }
     let mut scratch = vec![Instruction::default(); object.scratch_len().expect("sound programs")];
-    let loaded = match object.load(&Linux, &mut scratch) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            assert!(std::env::var_os("CI").is_none(), "{error}");
-            return println!("skipped: {error}");
-        }
-    };
+    let mut loaded = object.on(&Linux);
+    if let Err(error) = loaded.load(&mut scratch) {
+        assert!(std::env::var_os("CI").is_none(), "{error}");
+        return println!("skipped: {error}");
+    }
     let id = loaded.map("events").expect("the ring").info().expect("its number").id.to_string();
     let state = || ran(&["ring", &id, "--json"]).of_kind("ring").pop().expect("a state");
 

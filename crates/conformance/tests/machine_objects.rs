@@ -39,7 +39,8 @@ fn on_machine(bytes: &[u8], runs: &[&str]) -> Vec<Told> {
     let vm = Vm::with_config(
         VmConfig::new().with_cpus(std::thread::available_parallelism().unwrap().get() as u32),
     );
-    let loaded = object.load(&vm, &mut scratch).expect("it loads");
+    let mut loaded = object.on(&vm);
+    loaded.load(&mut scratch).expect("it loads");
     let run = |name: &&str| {
         let outcome = loaded.program(name).expect("a program").run(&mut [0; CONTEXT]).expect("no fault");
         let rings = loaded.maps().filter_map(|(map, handle)| Some((map.name().to_owned(), handle.ring()?)));
@@ -187,7 +188,8 @@ fn drains_of_a_user_ring() -> Result<(), String> {
     let object = Object::<32, 32>::open(&sample.bytes).expect("an object");
     let mut scratch = vec![Instruction::default(); object.scratch_len().expect("it links")];
     let vm = Vm::with_config(VmConfig::new().with_instruction_budget(1 << 30));
-    let loaded = object.load(&vm, &mut scratch).expect("it loads");
+    let mut loaded = object.on(&vm);
+    loaded.load(&mut scratch).expect("it loads");
     let mut producer = loaded.user_ring("ring").expect("a ring");
     for (turn, ((flags, limit), expected)) in ORDERS.into_iter().zip(expected).enumerate() {
         produce(&mut producer, turn * 20);

@@ -17,13 +17,16 @@ laws! {
     Links::<Outside, 4>::iter,
     Object::<64, 64>::open,
     Object::<64, 64>::open_named,
+    Object::<64, 64>::open_into,
+    Object::<64, 64>::empty,
     Object::<64, 64>::file,
     Object::<64, 64>::programs,
     Object::<64, 64>::program,
     Object::<64, 64>::set_autoload,
     Object::<64, 64>::set_autocreate,
     Object::<64, 64>::scratch_len,
-    Object::<64, 64>::load::<Outside>,
+    Object::<64, 64>::on::<Outside>,
+    Loaded::<Outside, 64, 64>::load,
     Loaded::<Outside, 64, 64>::programs,
     Loaded::<Outside, 64, 64>::program,
     Loaded::<Outside, 64, 64>::maps,
@@ -36,18 +39,17 @@ laws! {
 
 laws! {
     "loader":
-    "Object::load_with" => load_with,
+    "Loaded::load_with" => load_with,
     "Loaded::attach_all" => attach_all,
     "Loaded::drop" => drop_in_place::<Loaded<'static, 'static, 'static, Outside, 64, 64>>,
     "Links::drop" => drop_in_place::<Links<'static, Outside, 4>>,
 }
 
-fn load_with<'o>(
-    object: &'o Object<'static, 64, 64>,
-    platform: &'static Outside,
+fn load_with(
+    loaded: &mut Loaded<'static, 'static, 'static, Outside, 64, 64>,
     scratch: &mut [Instruction],
-) -> Result<Loaded<'o, 'static, 'static, Outside, 64, 64>, LoadError<Refused>> {
-    object.load_with(platform, black_box(&mut ()), scratch)
+) -> Result<(), LoadError<Refused>> {
+    loaded.load_with(black_box(&mut ()), scratch)
 }
 
 fn attach_all<'l>(

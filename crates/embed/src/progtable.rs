@@ -172,7 +172,15 @@ impl Resolver for Kernel {
 }
 
 fn references(file: &File, program: &Program<'static>) -> usize {
-    file.references(program).take_while(|found| black_box(found).is_ok()).count()
+    // An adaptor would move the iterator.
+    let mut references = file.references(program);
+    let mut count = 0_usize;
+    loop {
+        match &references.next() {
+            Some(found) => count = count.saturating_add(usize::from(black_box(found).is_ok())),
+            None => return count,
+        }
+    }
 }
 
 fn externs(file: &File) -> usize {

@@ -40,7 +40,8 @@ mod example {
             object.set_autoload(program.name(), program.name() == "on_exec")?;
         }
         let mut scratch = vec![Instruction::default(); object.scratch_len()?];
-        let loaded = object.load(&Linux, &mut scratch)?;
+        let mut loaded = object.on(&Linux);
+        loaded.load(&mut scratch)?;
         let _attached = loaded.attach("on_exec", Target::Section)?;
         let mut ring = loaded.ring("events")?;
         let events = loaded.map("events").ok_or("the object has a map `events`")?;

@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         object.set_autoload(program.name(), program.name() == "test_PUSH_POP_map")?;
     }
     let mut scratch = vec![Instruction::default(); object.scratch_len()?];
-    let loaded = object.load(&Linux, &mut scratch)?;
+    let mut loaded = object.on(&Linux);
+    loaded.load(&mut scratch)?;
 
     let mut events = loaded.ring("events")?;
     let waiter = Waiter::new()?;

@@ -53,7 +53,8 @@ mod tool {
             object.set_autoload(program, wanted.iter().any(|word| word == kind))?;
         }
         let mut scratch = vec![Instruction::default(); object.scratch_len()?];
-        let loaded = object.load(&Linux, &mut scratch)?;
+        let mut loaded = object.on(&Linux);
+        loaded.load(&mut scratch)?;
         let mut attached = Vec::new();
         let mut output = io::stdout().lock();
         for (program, handle) in loaded.programs() {

@@ -10,7 +10,8 @@
 //! let bytes = std::fs::read("count.bpf.o")?;
 //! let object: Object = Object::open_named("count.bpf.o", &bytes)?;
 //! let mut scratch = vec![Instruction::default(); object.scratch_len()?];
-//! let loaded = object.load(&Linux, &mut scratch)?;
+//! let mut loaded = object.on(&Linux);
+//! loaded.load(&mut scratch)?;
 //!
 //! let _attached = loaded.attach("on_enter", Target::RawTracepoint("sys_enter"))?;
 //! let mut events = loaded.ring("events")?;

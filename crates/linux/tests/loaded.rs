@@ -25,8 +25,9 @@ const FROM_KERNEL: &str = include_str!("../../cli/programs/maps.kernel");
 
 fn load<'o, 'd>(object: &'o Object<'d>) -> Option<Loaded<'o, 'static, 'd, Linux>> {
     let mut scratch = vec![Instruction::default(); object.scratch_len().unwrap()];
-    match object.load(&Linux, &mut scratch) {
-        Ok(loaded) => Some(loaded),
+    let mut loaded = object.on(&Linux);
+    match loaded.load(&mut scratch) {
+        Ok(()) => Some(loaded),
         Err(LoadError::LoadProgram { source, .. } | LoadError::CreateMap { source, .. }) => {
             common::able(Err(source))
         }
@@ -102,8 +103,8 @@ fn a_program_that_the_verifier_refuses_takes_everything_with_it_and_not_when_it_
     bytes[at..at + 8].copy_from_slice(&Instruction::new(0xbf, 0, 5, 0, 0).to_bytes());
     let object: Object = Object::open_named("maps.bpf.o", &bytes).unwrap();
     let mut scratch = vec![Instruction::default(); object.scratch_len().unwrap()];
-    match object.load(&Linux, &mut scratch) {
-        Ok(_) => panic!("the kernel took it"),
+    match object.on(&Linux).load(&mut scratch) {
+        Ok(()) => panic!("the kernel took it"),
         Err(LoadError::LoadProgram { program, source }) if !source.is_permission() => {
             assert_eq!((program.as_str(), source.errno()), ("test_LRU_map", 13));
             assert!(source.log().contains("R5 !read_ok"), "{}", source.log());
@@ -176,7 +177,7 @@ fn a_slot_beyond_the_map_is_refused_and_everything_goes() {
     let object: Object = Object::open_named("values.bpf.o", VALUES).unwrap();
     // `tails` holds `third`, which is off.
     let mut scratch = vec![Instruction::default(); object.scratch_len().unwrap()];
-    match object.load(&Linux, &mut scratch) {
+    match object.on(&Linux).load(&mut scratch) {
         Err(LoadError::SetSlot { map, slot, problem: SlotProblem::Off }) => {
             assert_eq!((map.as_str(), slot), ("tails", 0));
         }

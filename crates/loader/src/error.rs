@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use ebpf_progtable::{InitialValueProblem, Label, MapKind, RelocateError};
+use ebpf_progtable::{InitialValueProblem, Label, MapKind, RelocateError, RelocateErrorKind};
 use ebpf_ringbuf::{Corrupt, ProducerError};
 
 /// Loading failed. Everything that had been created before is undone already, last first.
@@ -64,6 +64,19 @@ pub enum SlotProblem<E> {
     Refused(E),
     /// The platform has no such maps ([`Platform::set_slot`](crate::Platform::set_slot)).
     Unsupported,
+}
+
+impl<E> LoadError<E> {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn linking<T>(error: &RelocateError) -> Result<T, Self> {
+        Err(match *error.kind() {
+            RelocateErrorKind::BufferTooShort { needed, available } => {
+                Self::ScratchTooShort { program: Label::new(error.program()), needed, given: available }
+            }
+            _ => Self::Relocate(error.clone()),
+        })
+    }
 }
 
 impl<E: fmt::Display> fmt::Display for LoadError<E> {
@@ -144,7 +157,7 @@ pub enum AttachError<E> {
         /// The name asked for.
         program: Label,
     },
-    /// The program was not chosen to be loaded.
+    /// The program was not chosen to be loaded, or nothing is loaded yet.
     NotLoaded {
         /// The program's name.
         program: Label,
@@ -166,7 +179,7 @@ impl<E: fmt::Display> fmt::Display for AttachError<E> {
                 write!(f, "attaching program `{program}`: the object has no program of that name")
             }
             Self::NotLoaded { program } => {
-                write!(f, "attaching program `{program}`: it was not chosen to be loaded")
+                write!(f, "attaching program `{program}`: it is not loaded")
             }
             Self::TooManyLinks { program, capacity } => {
                 write!(f, "attaching program `{program}`: there is room for {capacity} links only")

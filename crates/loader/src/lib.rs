@@ -59,7 +59,8 @@
 //!
 //! let platform = Counting::default();
 //! let mut scratch = [Instruction::default(); 64];
-//! let loaded = object.load(&platform, &mut scratch)?;
+//! let mut loaded = object.on(&platform);
+//! loaded.load(&mut scratch)?;
 //!
 //! assert!(loaded.program("test_maps").is_some());
 //! assert!(loaded.program("test_LRU_map").is_none());
@@ -83,7 +84,9 @@
 //!
 //! # Guarantees
 //!
-//! * No allocation, no `unsafe`, no panic. The table of an [`Object`] lives where you put it; programs are linked one at a time in a buffer you give.
+//! * No allocation, no `unsafe`, no panic. The table of an [`Object`] lives where you put it, and so do the handles of a [`Loaded`]; programs are linked
+//!   one at a time in a buffer you give. Nothing takes more than 2 KiB of stack with 64 programs and 64 maps, what the platform itself takes aside, but
+//!   for opening an object by value, which has a table there besides: [`Object::open_into`] does not.
 //! * All or nothing. When a step fails, everything created before is given back to the platform, last first, each handle once, and the error
 //!   names the step and the map or program. Dropping a [`Loaded`] does the same; so do [`Loaded::attach_all`] and [`Links`] for what is attached.
 //! * What is attached borrows what is loaded: programs are detached before they are unloaded.

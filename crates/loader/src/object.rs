@@ -1,10 +1,12 @@
 //! An object before and after loading.
+//!
+//! The steps are not inlined: what one has on the stack is not there while another runs.
 
 use core::fmt;
 
 use ebpf_progtable::{
-    Instruction, Label, Map, MapKind, ObjectFile, OpenError, Options, Program, RelocateError, Resolver,
-    SlotTarget,
+    InitialValue, Instruction, Label, Map, MapKind, ObjectFile, OpenError, Options, Program, RelocateError,
+    Resolver, SlotTarget,
 };
 use ebpf_ringbuf::{Consumer, UserProducer};
 use heapless::Vec;
@@ -17,7 +19,7 @@ use crate::{
 /// An opened object: programs may be chosen, nothing is loaded yet.
 ///
 /// `PROGRAMS` bounds programs and subprograms together, `MAPS` the maps; an object with more is refused at open with the number it has.
-/// Shared freely between threads: [`set_autoload`](Self::set_autoload) and [`load`](Self::load) both take `&self`, and of several loads exactly one proceeds.
+/// Shared freely between threads: [`set_autoload`](Self::set_autoload) and [`on`](Self::on) take `&self`, and of several loads exactly one proceeds.
 pub struct Object<'data, const PROGRAMS: usize = 64, const MAPS: usize = 64> {
     file: ObjectFile<'data, PROGRAMS, MAPS>,
 }
@@ -28,15 +30,43 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Object<'data, PROGRAMS, MA
     /// # Errors
     /// What is wrong with the file; see [`OpenError`].
     pub fn open(data: &'data [u8]) -> Result<Self, OpenError> {
-        ObjectFile::open(data).map(Self::from)
+        Self::open_with(data, &Options::default())
     }
 
     /// Opens an object under its file name, from which libbpf (and we) derive the names of internal maps.
     ///
     /// # Errors
     /// What is wrong with the file; see [`OpenError`].
-    pub fn open_named(name: &'data str, data: &'data [u8]) -> Result<Self, OpenError> {
-        ObjectFile::open_named(name, data).map(Self::from)
+    pub fn open_named(name: &str, data: &'data [u8]) -> Result<Self, OpenError> {
+        Self::open_with(data, &options(name))
+    }
+
+    fn open_with(data: &'data [u8], options: &Options<'_>) -> Result<Self, OpenError> {
+        let mut object = Self::empty();
+        ObjectFile::open_into(&mut object.file, data, options)?;
+        Ok(object)
+    }
+
+    /// No object: a place for [`open_into`](Self::open_into) to fill, such as a `static`.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { file: ObjectFile::empty() }
+    }
+
+    /// The same; what the model checker watches cannot be made at compile time.
+    #[cfg(loom)]
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { file: ObjectFile::empty() }
+    }
+
+    /// Opens an object under its file name into `place`: there is no other table on the stack, however many programs there is room for.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `place` is empty then.
+    pub fn open_into(place: &mut Self, name: &str, data: &'data [u8]) -> Result<(), OpenError> {
+        ObjectFile::open_into(&mut place.file, data, &options(name))
     }
 
     /// The table behind: programs, subprograms, maps, licence.
@@ -78,81 +108,20 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Object<'data, PROGRAMS, MA
         self.file.set_autocreate(map, autocreate).map_err(|_| AutoloadError::Frozen)
     }
 
-    /// How many instructions the scratch buffer of [`load`](Self::load) must hold: the longest chosen program, linked.
+    /// How many instructions the scratch buffer of [`Loaded::load`] must hold: the longest chosen program, linked.
     ///
     /// # Errors
     /// The first chosen program that is damaged. What a program needs of a kernel is asked for when it is loaded.
     pub fn scratch_len(&self) -> Result<usize, RelocateError> {
         self.programs()
             .filter(|program| program.autoload())
-            .try_fold(0, |longest: usize, program| Ok(longest.max(self.file.layout(program)?.len())))
+            .try_fold(0, |longest: usize, program| Ok(longest.max(self.file.linked_len(program)?)))
     }
 
-    /// Creates every map, then links and loads every chosen program, in table order.
-    ///
-    /// All or nothing: when any step fails, what was created before is taken back in reverse order.
-    /// A program that is not chosen costs nothing: it is neither linked nor shown to the platform.
-    /// `scratch` holds one program at a time; see [`scratch_len`](Self::scratch_len).
-    ///
-    /// # Errors
-    /// Which step failed, for which map or program, and why. The object stays frozen, as with libbpf: open it again for another try.
-    pub fn load<'o, 'p, P: Platform>(
-        &'o self,
-        platform: &'p P,
-        scratch: &mut [Instruction],
-    ) -> Result<Loaded<'o, 'p, 'data, P, PROGRAMS, MAPS>, LoadError<P::Error>> {
-        self.load_with(platform, &mut (), scratch)
-    }
-
-    /// As [`load`](Self::load), with somebody who knows where the object's externs are. The map of configuration values
-    /// gets the contents that [`Resolver::kconfig`] gives; zeroes if it gives none.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    pub fn load_with<'o, 'p, P: Platform>(
-        &'o self,
-        platform: &'p P,
-        resolver: &mut impl Resolver,
-        scratch: &mut [Instruction],
-    ) -> Result<Loaded<'o, 'p, 'data, P, PROGRAMS, MAPS>, LoadError<P::Error>> {
-        self.file.freeze().map_err(|_| LoadError::AlreadyLoaded)?;
-
-        // From here on `loaded` owns what the platform made; leaving early drops it, which is the undo.
-        let mut loaded = Loaded { object: self, platform, maps: Vec::new(), programs: Vec::new() };
-        for map in self.file.maps() {
-            let created = if map.autocreate() { Some(self.create(platform, resolver, map)?) } else { None };
-            // The table holds at most `MAPS` maps, so there is room; if ever not, the map is handed back, not lost.
-            if let Err(Some(created)) = loaded.maps.push(created) {
-                platform.destroy_map(created);
-            }
-        }
-        loaded.set_slots(|target| matches!(target, SlotTarget::Map(_)))?;
-        for program in self.programs() {
-            let handle =
-                if program.autoload() { Some(loaded.load_one(program, resolver, scratch)?) } else { None };
-            if let Err(Some(handle)) = loaded.programs.push(handle) {
-                platform.unload_program(handle);
-            }
-        }
-        loaded.set_slots(|target| matches!(target, SlotTarget::Program(_)))?;
-        Ok(loaded)
-    }
-
-    fn create<P: Platform>(
-        &self,
-        platform: &P,
-        resolver: &impl Resolver,
-        map: &Map<'data>,
-    ) -> Result<P::Map, LoadError<P::Error>> {
-        let mut spec = MapSpec::from_map(map);
-        if map.is_kconfig() {
-            spec.initial_value = resolver.kconfig();
-        }
-        let created = match self.file.inner_map(map, &Options::default()) {
-            Some(inner) => platform.create_map_of_maps(&spec, &inner),
-            None => platform.create_map(&spec),
-        };
-        created.map_err(|source| LoadError::CreateMap { map: Label::new(map.name()), source })
+    /// The object on a platform, with nothing there yet: [`Loaded::load`] is next.
+    #[must_use]
+    pub fn on<'o, 'p, P: Platform>(&'o self, platform: &'p P) -> Loaded<'o, 'p, 'data, P, PROGRAMS, MAPS> {
+        Loaded { object: self, platform, maps: Vec::new(), programs: Vec::new() }
     }
 }
 
@@ -173,7 +142,10 @@ impl<const PROGRAMS: usize, const MAPS: usize> fmt::Debug for Object<'_, PROGRAM
     }
 }
 
-/// An object on a platform. Dropping it unloads the programs and destroys the maps, in reverse order of their creation.
+/// An object on a platform: [`Object::on`] makes it, [`load`](Self::load) fills it. Dropping it unloads the programs and destroys the maps, in
+/// reverse order of their creation.
+///
+/// It has room for a handle of every map and program, so loading happens where it stands: nothing is moved, and no second one is on the stack.
 pub struct Loaded<'o, 'p, 'data, P: Platform, const PROGRAMS: usize = 64, const MAPS: usize = 64> {
     object: &'o Object<'data, PROGRAMS, MAPS>,
     platform: &'p P,
@@ -186,6 +158,102 @@ pub struct Loaded<'o, 'p, 'data, P: Platform, const PROGRAMS: usize = 64, const 
 impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize>
     Loaded<'o, '_, 'data, P, PROGRAMS, MAPS>
 {
+    /// Creates every map, then links and loads every chosen program, in table order.
+    ///
+    /// All or nothing: when any step fails, what was created before is taken back in reverse order.
+    /// A program that is not chosen costs nothing: it is neither linked nor shown to the platform.
+    /// `scratch` holds one program at a time; see [`Object::scratch_len`].
+    ///
+    /// # Errors
+    /// Which step failed, for which map or program, and why. The object stays frozen, as with libbpf: open it again for another try.
+    pub fn load(&mut self, scratch: &mut [Instruction]) -> Result<(), LoadError<P::Error>> {
+        self.load_with(&mut (), scratch)
+    }
+
+    /// As [`load`](Self::load), with somebody who knows where the object's externs are. The map of configuration values
+    /// gets the contents that [`Resolver::kconfig`] gives; zeroes if it gives none.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(
+        &mut self,
+        resolver: &mut impl Resolver,
+        scratch: &mut [Instruction],
+    ) -> Result<(), LoadError<P::Error>> {
+        if self.object.file.freeze().is_err() {
+            return Err(LoadError::AlreadyLoaded);
+        }
+        // An error is long. It is put into its place, and on nobody's stack but here.
+        let mut outcome = Ok(());
+        if self.fill(resolver, scratch, &mut outcome).is_none() {
+            self.undo();
+        }
+        outcome
+    }
+
+    /// `None`, and the error in `outcome`, where a step failed.
+    fn fill(
+        &mut self,
+        resolver: &mut impl Resolver,
+        scratch: &mut [Instruction],
+        outcome: &mut Result<(), LoadError<P::Error>>,
+    ) -> Option<()> {
+        for map in self.object.file.maps() {
+            let created = if map.autocreate() { Some(self.create(resolver, map, outcome)?) } else { None };
+            // The table holds at most `MAPS` maps, so there is room; if ever not, the map is handed back, not lost.
+            if let Err(Some(created)) = self.maps.push(created) {
+                self.platform.destroy_map(created);
+            }
+        }
+        self.set_slots(|target| matches!(target, SlotTarget::Map(_)), outcome)?;
+        for program in self.object.programs() {
+            let handle = match program.autoload() {
+                true => {
+                    let instructions = self.link(program, resolver, scratch, outcome)?;
+                    Some(self.hand_over(program, instructions, outcome)?)
+                }
+                false => None,
+            };
+            if let Err(Some(handle)) = self.programs.push(handle) {
+                self.platform.unload_program(handle);
+            }
+        }
+        self.set_slots(|target| matches!(target, SlotTarget::Program(_)), outcome)
+    }
+
+    #[inline(never)]
+    fn create(
+        &self,
+        resolver: &impl Resolver,
+        map: &'o Map<'data>,
+        outcome: &mut Result<(), LoadError<P::Error>>,
+    ) -> Option<P::Map> {
+        let mut spec = MapSpec::from_map(map);
+        if map.is_kconfig() {
+            spec.initial_value = resolver.kconfig();
+        }
+        let created = match self.object.file.inner_map(map, &Options::default()) {
+            Some(inner) => self.platform.create_map_of_maps(&spec, &inner),
+            None => self.platform.create_map(&spec),
+        };
+        let error = |source| LoadError::CreateMap { map: Label::new(map.name()), source };
+        created.map_err(|source| *outcome = Err(error(source))).ok()
+    }
+
+    /// Gives everything back, last first.
+    fn undo(&mut self) {
+        while let Some(program) = self.programs.pop() {
+            if let Some(program) = program {
+                self.platform.unload_program(program);
+            }
+        }
+        while let Some(map) = self.maps.pop() {
+            if let Some(map) = map {
+                self.platform.destroy_map(map);
+            }
+        }
+    }
+
     /// Every program of the table, with the platform's handle for those that were chosen.
     pub fn programs(&self) -> impl Iterator<Item = (&'o Program<'data>, Option<&P::Program>)> {
         self.object.programs().zip(self.programs.iter().map(Option::as_ref))
@@ -210,37 +278,48 @@ impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize>
     }
 
     /// Puts into maps what the source puts there, of the sort that is wanted now.
-    fn set_slots(&self, wanted: fn(&SlotTarget<'_, '_>) -> bool) -> Result<(), LoadError<P::Error>> {
-        let file = &self.object.file;
+    #[inline(never)]
+    fn set_slots(
+        &self,
+        wanted: fn(&SlotTarget<'_, '_>) -> bool,
+        outcome: &mut Result<(), LoadError<P::Error>>,
+    ) -> Option<()> {
         for (map, handle) in self.maps() {
-            let name = || Label::new(map.name());
-            for value in file.initial_values(map) {
-                let value = value.map_err(|problem| LoadError::InitialValue { map: name(), problem })?;
-                if !wanted(&value.target) {
-                    continue;
-                }
-                let slot = value.slot;
-                let error = |problem| LoadError::SetSlot { map: name(), slot, problem };
-                let target = match value.target {
-                    SlotTarget::Map(index) => {
-                        self.maps.get(index).and_then(Option::as_ref).map(SlotValue::Map)
+            for value in self.object.file.initial_values(map) {
+                match value {
+                    Ok(value) if !wanted(&value.target) => {}
+                    Ok(value) => {
+                        if let Err(problem) = self.set_slot(handle, &value) {
+                            let (map, slot) = (Label::new(map.name()), value.slot);
+                            *outcome = Err(LoadError::SetSlot { map, slot, problem });
+                            return None;
+                        }
                     }
-                    SlotTarget::Program(program) => {
-                        let loaded =
-                            self.programs().find(|(other, _)| core::ptr::eq::<Program<'_>>(*other, program));
-                        loaded.and_then(|(_, handle)| handle).map(SlotValue::Program)
+                    Err(problem) => {
+                        *outcome = Err(LoadError::InitialValue { map: Label::new(map.name()), problem });
+                        return None;
                     }
-                    _ => None,
-                };
-                let target = target.ok_or_else(|| error(SlotProblem::Off))?;
-                match self.platform.set_slot(handle, slot, target) {
-                    Some(Ok(())) => {}
-                    Some(Err(source)) => return Err(error(SlotProblem::Refused(source))),
-                    None => return Err(error(SlotProblem::Unsupported)),
                 }
             }
         }
-        Ok(())
+        Some(())
+    }
+
+    fn set_slot(&self, map: &P::Map, value: &InitialValue<'_, '_>) -> Result<(), SlotProblem<P::Error>> {
+        let target = match value.target {
+            SlotTarget::Map(index) => self.maps.get(index).and_then(Option::as_ref).map(SlotValue::Map),
+            SlotTarget::Program(program) => {
+                let loaded = self.programs().find(|(other, _)| core::ptr::eq::<Program<'_>>(*other, program));
+                loaded.and_then(|(_, handle)| handle).map(SlotValue::Program)
+            }
+            _ => None,
+        };
+        let target = target.ok_or(SlotProblem::Off)?;
+        match self.platform.set_slot(map, value.slot, target) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(source)) => Err(SlotProblem::Refused(source)),
+            None => Err(SlotProblem::Unsupported),
+        }
     }
 
     /// Attaches a program until what is given back is dropped, which must be before `self` is.
@@ -253,10 +332,9 @@ impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize>
         target: P::Target<'_>,
     ) -> Result<Attached<'_, P>, AttachError<P::Error>> {
         let program = || Label::new(name);
-        let (_, handle) = self
-            .programs()
-            .find(|(program, _)| program.name() == name)
-            .ok_or_else(|| AttachError::NotFound { program: program() })?;
+        let position = self.object.programs().position(|program| program.name() == name);
+        let position = position.ok_or_else(|| AttachError::NotFound { program: program() })?;
+        let handle = self.programs.get(position).and_then(Option::as_ref);
         let handle = handle.ok_or_else(|| AttachError::NotLoaded { program: program() })?;
         let link = self
             .platform
@@ -316,51 +394,49 @@ impl<'o, 'data, P: Platform, const PROGRAMS: usize, const MAPS: usize>
         self.platform.ring(handle).map_err(|source| RingError::Map { map: label(), source })
     }
 
-    fn load_one(
+    #[inline(never)]
+    fn link<'b>(
         &self,
-        program: &'o Program<'data>,
+        program: &Program<'data>,
         resolver: &mut impl Resolver,
-        scratch: &mut [Instruction],
-    ) -> Result<P::Program, LoadError<P::Error>> {
-        let file = &self.object.file;
-        let needed = file.layout(program).map_err(LoadError::Relocate)?.len();
-        let given = scratch.len();
-        let buffer = scratch.get_mut(..needed).ok_or(LoadError::ScratchTooShort {
-            program: Label::new(program.name()),
-            needed,
-            given,
-        })?;
+        scratch: &'b mut [Instruction],
+        outcome: &mut Result<(), LoadError<P::Error>>,
+    ) -> Option<&'b [Instruction]> {
         // Every map that is asked for exists by now; 0 is what an unknown one would get, and no platform takes it.
         let handle = |map: usize| self.maps.get(map).and_then(Option::as_ref);
         let reference = |map: usize| handle(map).map_or(0, |map| self.platform.map_reference(map));
-        let instructions =
-            file.relocate_with(program, reference, resolver, buffer).map_err(LoadError::Relocate)?;
+        match self.object.file.relocate_with(program, reference, resolver, scratch) {
+            Ok(instructions) => Some(instructions),
+            Err(error) => {
+                *outcome = LoadError::linking(&error);
+                None
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn hand_over(
+        &self,
+        program: &Program<'data>,
+        instructions: &[Instruction],
+        outcome: &mut Result<(), LoadError<P::Error>>,
+    ) -> Option<P::Program> {
         let spec = ProgramSpec {
             name: program.name(),
             section: program.section_name(),
             kind: program.kind(),
             expected_attach_type: program.expected_attach_type(),
-            license: file.license(),
+            license: self.object.file.license(),
             instructions,
         };
-        self.platform
-            .load_program(&spec)
-            .map_err(|source| LoadError::LoadProgram { program: Label::new(program.name()), source })
+        let error = |source| LoadError::LoadProgram { program: Label::new(program.name()), source };
+        self.platform.load_program(&spec).map_err(|source| *outcome = Err(error(source))).ok()
     }
 }
 
 impl<P: Platform, const PROGRAMS: usize, const MAPS: usize> Drop for Loaded<'_, '_, '_, P, PROGRAMS, MAPS> {
     fn drop(&mut self) {
-        while let Some(program) = self.programs.pop() {
-            if let Some(program) = program {
-                self.platform.unload_program(program);
-            }
-        }
-        while let Some(map) = self.maps.pop() {
-            if let Some(map) = map {
-                self.platform.destroy_map(map);
-            }
-        }
+        self.undo();
     }
 }
 
@@ -372,6 +448,12 @@ impl<P: Platform, const PROGRAMS: usize, const MAPS: usize> fmt::Debug
         let maps = self.maps.iter().flatten().count();
         f.debug_struct("Loaded").field("programs", &loaded).field("maps", &maps).finish()
     }
+}
+
+fn options(name: &str) -> Options<'_> {
+    let mut options = Options::default();
+    options.name = name;
+    options
 }
 
 impl<'a> MapSpec<'a> {

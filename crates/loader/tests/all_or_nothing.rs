@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use ebpf_loader::{
-    AttachError, AutoloadError, Instruction, LoadError, MapSpec, Object, Platform, ProgramSpec, RingError,
+    AttachError, AutoloadError, Instruction, LoadError, MapSpec, Object, Platform, Program, ProgramSpec,
+    RingError,
 };
 use ebpf_ringbuf::{Geometry, HEADER_SIZE, Mapped, Mapping, PageOffset, Stopped};
 
@@ -144,13 +145,12 @@ fn a_refusal_at_any_call_leaves_nothing_behind_and_names_its_step() {
         for refuse in 0.. {
             let object = open(index);
             let journal = Journal::refusing(refuse);
-            let error = match object.load(&journal, &mut scratch()) {
-                Ok(loaded) => {
-                    drop(loaded);
-                    break;
-                }
-                Err(error) => error,
-            };
+            // The undoing is looked at before the place is dropped, and after.
+            let mut loaded = object.on(&journal);
+            let Err(error) = loaded.load(&mut scratch()) else { break };
+            let undone_at_once = journal.entries.borrow().len();
+            drop(loaded);
+            assert_eq!(journal.entries.borrow().len(), undone_at_once, "nothing is given back twice");
             injected += 1;
             let entries = journal.entries.borrow();
             let at = entries.iter().position(|entry| matches!(entry, Entry::Refused(_))).unwrap();
@@ -186,7 +186,8 @@ fn unreachable_entry() -> ! {
 fn dropping_what_was_loaded_undoes_it_in_reverse() {
     let object = open(0);
     let journal = Journal::default();
-    let loaded = object.load(&journal, &mut scratch()).unwrap();
+    let mut loaded = object.on(&journal);
+    loaded.load(&mut scratch()).unwrap();
     assert_eq!(loaded.programs().filter(|(_, handle)| handle.is_some()).count(), 3);
     let (map, handle) = loaded.maps().next().unwrap();
     assert_eq!(loaded.map(map.name()), Some(handle));
@@ -209,7 +210,10 @@ fn a_refusal_at_any_attachment_detaches_and_undoes_everything_in_reverse() {
     for refuse in 0.. {
         let object = open(0);
         let journal = Journal::refusing(refuse);
-        let Ok(loaded) = object.load(&journal, &mut scratch()) else { continue };
+        let mut loaded = object.on(&journal);
+        if loaded.load(&mut scratch()).is_err() {
+            continue;
+        }
         let before = journal.entries.borrow().len();
         let Some(error) = loaded.attach_all::<4>(TARGETS).err() else { break };
         injected += 1;
@@ -236,7 +240,8 @@ fn links_are_detached_last_first_and_before_programs_are_unloaded() {
     let object = open(0);
     let journal = Journal::default();
     {
-        let loaded = object.load(&journal, &mut scratch()).unwrap();
+        let mut loaded = object.on(&journal);
+        loaded.load(&mut scratch()).unwrap();
         let links = loaded.attach_all::<8>(TARGETS).unwrap();
         assert_eq!((links.len(), links.is_empty()), (4, false));
         let handles: Vec<usize> = links.iter().filter_map(|attached| attached.link().copied()).collect();
@@ -256,7 +261,8 @@ fn what_cannot_be_attached_is_not_shown_to_the_platform() {
     let object = open(0);
     object.set_autoload("test_LRU_map", false).unwrap();
     let journal = Journal::default();
-    let loaded = object.load(&journal, &mut scratch()).unwrap();
+    let mut loaded = object.on(&journal);
+    loaded.load(&mut scratch()).unwrap();
     let before = journal.entries.borrow().clone();
     let missing = loaded.attach("test_map", "lo").unwrap_err();
     assert!(matches!(&missing, AttachError::NotFound { program } if program.as_str() == "test_map"));
@@ -277,7 +283,8 @@ fn what_cannot_be_attached_is_not_shown_to_the_platform() {
 fn rings_are_read_straight_from_the_platforms_memory() {
     let object = open(2);
     let journal = Journal::default();
-    let loaded = object.load(&journal, &mut scratch()).unwrap();
+    let mut loaded = object.on(&journal);
+    loaded.load(&mut scratch()).unwrap();
     let mut ring = loaded.ring("events").unwrap();
     assert_eq!(&*ring.next_record().unwrap(), b"hello");
     assert_eq!(ring.next_record().unwrap_err(), Stopped::Empty);
@@ -291,7 +298,8 @@ fn rings_are_read_straight_from_the_platforms_memory() {
     let calls = journal.calls.load(Ordering::Relaxed);
     let journal = Journal::refusing(calls - 1);
     let object = open(2);
-    let loaded = object.load(&journal, &mut scratch()).unwrap();
+    let mut loaded = object.on(&journal);
+    loaded.load(&mut scratch()).unwrap();
     let error = loaded.ring("events").unwrap_err();
     assert!(matches!(&error, RingError::Map { source: Refused, .. }));
     assert_eq!(error.to_string(), "ring `events`: refused on purpose");
@@ -304,14 +312,49 @@ fn a_program_that_is_off_is_not_shown_to_the_platform() {
     object.set_autoload("test_PUSH_POP_map", false).unwrap();
     assert_eq!(object.set_autoload("test_map", false), Err(AutoloadError::NotFound));
     let journal = Journal::default();
-    let loaded = object.load(&journal, &mut scratch()).unwrap();
+    let mut loaded = object.on(&journal);
+    loaded.load(&mut scratch()).unwrap();
     assert!(loaded.program("test_maps").is_some() && loaded.program("test_LRU_map").is_none());
     let shown: Vec<Entry> =
         journal.entries.borrow().iter().filter(|entry| matches!(entry, Entry::Loaded(..))).cloned().collect();
     assert!(matches!(&shown[..], [Entry::Loaded(name, _)] if name == "test_maps"), "{shown:?}");
     // After the load the choice is made, whatever the value, and there is no second load.
     assert_eq!(object.set_autoload("test_maps", true), Err(AutoloadError::Frozen));
-    assert!(matches!(object.load(&journal, &mut scratch()), Err(LoadError::AlreadyLoaded)));
+    assert!(matches!(object.on(&journal).load(&mut scratch()), Err(LoadError::AlreadyLoaded)));
+}
+
+#[test]
+fn a_place_is_empty_until_it_is_loaded_and_loaded_once() {
+    let object = open(0);
+    let journal = Journal::default();
+    let mut loaded = object.on(&journal);
+    assert_eq!((loaded.maps().count(), loaded.programs().count()), (0, 0));
+    assert!(matches!(loaded.attach("test_maps", "lo"), Err(AttachError::NotLoaded { .. })));
+    assert!(journal.entries.borrow().is_empty(), "nothing is asked of the platform");
+    loaded.load(&mut scratch()).unwrap();
+    let done = journal.entries.borrow().clone();
+    assert!(matches!(loaded.load(&mut scratch()), Err(LoadError::AlreadyLoaded)));
+    assert_eq!(*journal.entries.borrow(), done, "what is loaded stays");
+    assert!(loaded.program("test_maps").is_some());
+}
+
+#[test]
+fn an_object_is_opened_into_a_place() {
+    let (name, bytes) = OBJECTS[0];
+    let mut place = Object::<64, 64>::empty();
+    assert_eq!(place.programs().count(), 0);
+    Object::open_into(&mut place, name, bytes).unwrap();
+    let known = open(0);
+    let names =
+        |object: &Object| object.file().maps().iter().map(|map| map.name().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&place), names(&known), "with the names of internal maps");
+    assert!(place.programs().map(Program::name).eq(known.programs().map(Program::name)));
+    place.on(&Journal::default()).load(&mut scratch()).unwrap();
+    // A table that was frozen by loading can be loaded again once it was opened again.
+    Object::open_into(&mut place, name, bytes).unwrap();
+    place.on(&Journal::default()).load(&mut scratch()).unwrap();
+    assert!(Object::open_into(&mut place, name, b"no object").is_err());
+    assert_eq!(place.programs().count(), 0, "nothing of what was there is left");
 }
 
 #[test]
@@ -320,9 +363,9 @@ fn a_scratch_buffer_that_is_too_short_says_how_long_it_must_be() {
         let needed = open(index).scratch_len().unwrap();
         let journal = Journal::default();
         let object = open(index);
-        assert!(object.load(&journal, &mut vec![Instruction::default(); needed]).is_ok());
+        assert!(object.on(&journal).load(&mut vec![Instruction::default(); needed]).is_ok());
         let object = open(index);
-        let error = object.load(&journal, &mut vec![Instruction::default(); needed - 1]).unwrap_err();
+        let error = object.on(&journal).load(&mut vec![Instruction::default(); needed - 1]).unwrap_err();
         assert!(
             matches!(error, LoadError::ScratchTooShort { needed: n, given, .. } if n == needed && given == needed - 1)
         );
@@ -339,7 +382,8 @@ fn of_many_threads_one_loads_and_what_was_set_before_is_honoured() {
                 scope.spawn(|| {
                     let accepted = object.set_autoload("test_maps", false);
                     let journal = Journal::default();
-                    if let Ok(loaded) = object.load(&journal, &mut scratch()) {
+                    let mut loaded = object.on(&journal);
+                    if loaded.load(&mut scratch()).is_ok() {
                         winners.fetch_add(1, Ordering::Relaxed);
                         // Its own change came before its own load.
                         assert!(accepted.is_ok() && loaded.program("test_maps").is_none());

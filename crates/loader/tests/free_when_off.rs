@@ -121,7 +121,8 @@ fn take(data: &'static [u8], off: &[&str]) -> Counting {
     }
     let counting = Counting { has_slots: true, ..Counting::default() };
     let mut scratch = vec![Instruction::default(); object.scratch_len().unwrap()];
-    let loaded = object.load(&counting, &mut scratch).unwrap();
+    let mut loaded = object.on(&counting);
+    loaded.load(&mut scratch).unwrap();
     let programs = loaded.programs().filter(|(_, handle)| handle.is_some()).count();
     assert_eq!(counting.held.get(), loaded.maps().count() + programs, "a descriptor each, and no more");
     drop(loaded);
@@ -166,8 +167,8 @@ fn a_program_that_is_off_is_not_linked() {
         }
         let counting = Counting::default();
         let mut scratch = [Instruction::default(); 64];
-        let kind = match object.load(&counting, &mut scratch) {
-            Ok(_) => None,
+        let kind = match object.on(&counting).load(&mut scratch) {
+            Ok(()) => None,
             Err(LoadError::Relocate(error)) => Some((error.program().to_owned(), *error.kind())),
             Err(other) => Some((other.to_string(), RelocateErrorKind::Subprogram)),
         };
@@ -211,7 +212,8 @@ fn who_knows_the_externs_loads_the_object() {
     let contents: Vec<u8> = (0..map.value_size() as u8).collect();
     let counting = Counting::default();
     let mut scratch = vec![Instruction::default(); object.scratch_len().unwrap()];
-    let loaded = object.load_with(&counting, &mut Known(contents.clone()), &mut scratch).unwrap();
+    let mut loaded = object.on(&counting);
+    loaded.load_with(&mut Known(contents.clone()), &mut scratch).unwrap();
     assert_eq!(counting.verified.borrow().len(), object.programs().count());
     assert_eq!(counting.configuration.borrow().as_deref(), Some(&contents[..]));
     drop(loaded);
@@ -226,7 +228,8 @@ fn a_map_that_is_not_created_takes_nothing_and_is_poisoned() {
     object.set_autocreate(&name, false).unwrap();
     let counting = Counting::default();
     let mut scratch = [Instruction::default(); 64];
-    let loaded = object.load(&counting, &mut scratch).unwrap();
+    let mut loaded = object.on(&counting);
+    loaded.load(&mut scratch).unwrap();
     assert_eq!(counting.maps.get() + 1, all.maps.get());
     assert!(loaded.map(&name).is_none());
     assert_eq!(loaded.maps().count(), object.file().maps().len() - 1);
@@ -247,7 +250,8 @@ fn maps_hold_from_the_start_what_the_source_says() {
     object.set_autoload("third", true).unwrap();
     let counting = Counting { has_slots: true, ..Counting::default() };
     let mut scratch = [Instruction::default(); 64];
-    let loaded = object.load(&counting, &mut scratch).unwrap();
+    let mut loaded = object.on(&counting);
+    loaded.load(&mut scratch).unwrap();
     let (map, program) =
         (|name: &str| *loaded.map(name).unwrap(), |name: &str| *loaded.program(name).unwrap());
     assert_eq!(*counting.outer.borrow(), [("outer".to_owned(), 5)]);
@@ -267,7 +271,7 @@ fn maps_hold_from_the_start_what_the_source_says() {
         let object: Object = Object::open(VALUES).unwrap();
         object.set_autoload("third", !off).unwrap();
         let counting = Counting { has_slots, ..Counting::default() };
-        let error = object.load(&counting, &mut scratch).unwrap_err();
+        let error = object.on(&counting).load(&mut scratch).unwrap_err();
         let LoadError::SetSlot { map, slot, problem } = error else {
             return assert_eq!(error.to_string(), "");
         };
@@ -282,7 +286,8 @@ fn maps_hold_from_the_start_what_the_source_says() {
     let object: Object = Object::open(VALUES).unwrap();
     object.set_autocreate("tails", false).unwrap();
     let counting = Counting { has_slots: true, ..Counting::default() };
-    let loaded = object.load(&counting, &mut scratch).unwrap();
+    let mut loaded = object.on(&counting);
+    loaded.load(&mut scratch).unwrap();
     assert_eq!(counting.slots.borrow().len(), 2);
     drop(loaded);
 }

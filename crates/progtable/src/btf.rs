@@ -1,7 +1,7 @@
 //! Type information, as far as maps need it: the `.BTF` section.
 //!
 //! Types are records of different lengths, numbered in order from 1, and refer to each other by number.
-//! libbpf allocates an index; here up to [`CHECKPOINTS`] evenly spaced numbers are remembered, and a lookup
+//! libbpf allocates an index; here up to `CHECKPOINTS` evenly spaced numbers are remembered, and a lookup
 //! walks on from the nearest one, or from the type found last. Walking is budgeted, so that a hostile file cannot make it quadratic.
 
 use core::cell::Cell;
@@ -80,25 +80,25 @@ pub(crate) mod linkage {
 }
 
 /// An indexed `.BTF` section.
-pub(crate) struct Btf<'data> {
+pub(crate) struct Btf<'data, const CHECKPOINTS: usize = 48, const DATASECS: usize = 8> {
     types: &'data [U32],
     strings: &'data [u8],
     order: Order,
     /// One more than the highest type number.
     end: u32,
     /// `checkpoints[i]` is the word at which type `1 + (i << shift)` starts.
-    checkpoints: [u32; CHECKPOINTS],
+    checkpoints: heapless::Vec<u32, CHECKPOINTS, u32>,
     shift: u32,
     /// Ordinal and first word of the type found last: the next one looked for is often near.
     recent: Cell<(u32, u32)>,
     /// First words of the first data sections, and how many there are.
-    datasecs: [u32; DATASECS],
-    datasec_count: usize,
+    datasecs: heapless::Vec<u32, DATASECS, u32>,
+    datasec_count: u32,
     /// Steps that lookups may still take together.
     budget: Cell<u64>,
 }
 
-impl<'data> Btf<'data> {
+impl<'data, const CHECKPOINTS: usize, const DATASECS: usize> Btf<'data, CHECKPOINTS, DATASECS> {
     /// No types: a place for [`index`](Self::index) to fill. It is large, so it is not moved.
     pub(crate) const fn empty(order: Order) -> Self {
         Self {
@@ -106,23 +106,17 @@ impl<'data> Btf<'data> {
             strings: &[],
             order,
             end: 1,
-            checkpoints: [0; CHECKPOINTS],
+            checkpoints: heapless::Vec::new(),
             shift: 0,
             recent: Cell::new((0, 0)),
-            datasecs: [0; DATASECS],
+            datasecs: heapless::Vec::new(),
             datasec_count: 0,
             budget: Cell::new(0),
         }
     }
 
-    /// Walks over all types once. `lookups` is about how many lookups an honest file needs.
-    pub(crate) fn parse(bytes: &'data [u8], order: Order, lookups: usize) -> Result<Self, BtfError> {
-        let mut btf = Self::empty(order);
-        btf.index(bytes, lookups)?;
-        Ok(btf)
-    }
-
-    /// As [`parse`](Self::parse), in place, and once.
+    /// Walks over all types, once. `lookups` is about how many lookups an honest file needs.
+    #[inline(never)]
     pub(crate) fn index(&mut self, bytes: &'data [u8], lookups: usize) -> Result<(), BtfError> {
         (self.types, self.strings) = parts(bytes, self.order)?;
         if !matches!(self.strings, [0, .., 0] | [0]) {
@@ -144,16 +138,11 @@ impl<'data> Btf<'data> {
         let types = self.types;
         let mut word = 0_usize;
         let mut id = 1_u32;
-        let mut checkpoint = 0_usize;
         while word < types.len() {
-            if checkpoint == CHECKPOINTS {
+            if self.checkpoints.is_full() {
                 self.thin_out();
-                checkpoint = CHECKPOINTS / 2;
             }
-            if let Some(slot) = self.checkpoints.get_mut(checkpoint) {
-                *slot = short(word);
-            }
-            checkpoint = checkpoint.wrapping_add(1);
+            let _full = self.checkpoints.push(short(word));
             let mut left = 1_u32.checked_shl(self.shift).unwrap_or(u32::MAX);
             while left != 0
                 && let Some(&info) = types.get(word.wrapping_add(1))
@@ -191,9 +180,7 @@ impl<'data> Btf<'data> {
 
     #[cold]
     fn note_datasec(&mut self, word: usize) {
-        if let Some(slot) = self.datasecs.get_mut(self.datasec_count) {
-            *slot = short(word);
-        }
+        let _full = self.datasecs.push(short(word));
         self.datasec_count = self.datasec_count.saturating_add(1);
     }
 
@@ -206,6 +193,7 @@ impl<'data> Btf<'data> {
                 *slot = word;
             }
         }
+        self.checkpoints.truncate(CHECKPOINTS / 2);
         self.shift = self.shift.saturating_add(1);
     }
 
@@ -218,7 +206,6 @@ impl<'data> Btf<'data> {
         let ordinal = id.saturating_sub(1);
         let checkpoint = *self.checkpoints.get(index(ordinal >> self.shift)).ok_or(missing)?;
         let mut steps = ordinal & 1_u32.checked_shl(self.shift).unwrap_or(0).wrapping_sub(1);
-        self.spend(u64::from(steps).saturating_add(1))?;
         let mut word = index(checkpoint);
         let (recent, recent_word) = self.recent.get();
         if let Some(ahead) = ordinal.checked_sub(recent)
@@ -226,6 +213,7 @@ impl<'data> Btf<'data> {
         {
             (steps, word) = (ahead, index(recent_word));
         }
+        self.spend(u64::from(steps).saturating_add(1))?;
         for _ in 0..steps {
             let info = self.types.get(word.saturating_add(1)).ok_or(missing)?.get(self.order);
             word = word.wrapping_add(WORDS).wrapping_add(tail_words(info));
@@ -295,7 +283,7 @@ impl<'data> Btf<'data> {
     pub(crate) fn triples(
         &self,
         found: &Type<'data>,
-    ) -> impl ExactSizeIterator<Item = [u32; 3]> + use<'data> {
+    ) -> impl ExactSizeIterator<Item = [u32; 3]> + use<'data, CHECKPOINTS, DATASECS> {
         let order = self.order;
         let (triples, _) = found.tail.as_chunks::<3>();
         triples.iter().map(move |triple| triple.map(|word| word.get(order)))
@@ -323,15 +311,11 @@ impl<'data> Btf<'data> {
 
     /// The data sections, in order.
     pub(crate) fn datasecs(&self) -> impl Iterator<Item = Type<'data>> {
-        let noted = self.datasecs.iter().take(self.datasec_count).map(|&word| index(word));
-        let noted = noted.filter_map(|word| Some(self.read(word)?.0));
+        let noted = self.datasecs.iter().filter_map(|&word| Some(self.read(index(word))?.0));
         // There are few of them; if not, those that were not noted are looked for.
-        let last = self.datasecs.last().map_or(0, |&word| index(word));
-        let mut word = if self.datasec_count > DATASECS {
-            self.read(last).map_or(self.types.len(), |(_, next)| next)
-        } else {
-            self.types.len()
-        };
+        let is_all = index(self.datasec_count) == self.datasecs.len();
+        let last = self.datasecs.last().filter(|_| !is_all).and_then(|&word| self.read(index(word)));
+        let mut word = last.map_or(self.types.len(), |(_, next)| next);
         noted.chain(core::iter::from_fn(move || {
             loop {
                 let (found, next) = self.read(word)?;
@@ -440,9 +424,6 @@ fn parts(bytes: &[u8], order: Order) -> Result<(&[U32], &[u8]), BtfError> {
 const MAGIC: u16 = 0xeb9f;
 /// Words that every type has.
 const WORDS: usize = 3;
-const CHECKPOINTS: usize = 128;
-/// Data sections whose places are remembered.
-const DATASECS: usize = 16;
 /// How many qualifiers, typedefs and arrays are looked through.
 pub(crate) const MAX_DEPTH: usize = 32;
 /// Steps granted to every file, however small.

@@ -6,7 +6,7 @@
 use core::fmt;
 
 use crate::btf::{self, Btf, Type, kind};
-use crate::elf::{self, Container, binding};
+use crate::elf::{self, Container, U32, binding};
 use crate::error::BtfError;
 use crate::kconfig::KconfigVariable;
 use crate::object_file::ObjectFile;
@@ -85,49 +85,66 @@ impl fmt::Display for ExternKind {
     }
 }
 
-/// What the type information says of externs.
-pub(crate) struct Externs<'data> {
-    container: Container<'data>,
-    btf: Option<Described<'data>>,
+/// Type information with fewer checkpoints than opening needs: whoever links has it on the stack all the time.
+pub(crate) type Types<'data> = Btf<'data, 16, 2>;
+
+/// What the type information says of externs. It is large: it is made where it stays.
+pub(crate) struct Externs<'f, 'data> {
+    container: &'f Container<'data>,
+    /// The type information, until it is looked at: most programs have no externs.
+    unread: Option<&'data [u8]>,
+    btf: Types<'data>,
+    /// The data sections' variables and functions.
+    kconfig: Option<&'data [[U32; 3]]>,
+    ksyms: Option<&'data [[U32; 3]]>,
     /// The last few that were looked up: programs refer to the same ones again and again.
-    recent: [Option<Extern<'data>>; RECENT],
-    oldest: usize,
+    recent: [Option<Extern<'data>>; 2],
 }
 
-struct Described<'data> {
-    btf: Btf<'data>,
-    kconfig: Option<Type<'data>>,
-    ksyms: Option<Type<'data>>,
-}
-
-impl<'data> Externs<'data> {
+impl<'f, 'data> Externs<'f, 'data> {
+    #[inline]
     pub(crate) fn of<const PROGRAMS: usize, const MAPS: usize>(
-        file: &ObjectFile<'data, PROGRAMS, MAPS>,
-    ) -> Result<Self, BtfError> {
-        let mut externs = Self { container: file.container, btf: None, recent: [None; RECENT], oldest: 0 };
-        if let Some(bytes) = file.found.btf {
-            let btf = Btf::parse(bytes, file.container.order, LOOKUPS)?;
-            let named = |name| btf.datasecs().find(|datasec| btf.string_is(datasec.name, name));
-            let (kconfig, ksyms) = (named(".kconfig"), named(".ksyms"));
-            externs.btf = Some(Described { btf, kconfig, ksyms });
+        file: &'f ObjectFile<'data, PROGRAMS, MAPS>,
+    ) -> Self {
+        Self {
+            container: &file.container,
+            unread: file.found.btf,
+            btf: Types::empty(file.container.order),
+            kconfig: None,
+            ksyms: None,
+            recent: [None; 2],
         }
-        Ok(externs)
+    }
+
+    #[inline(never)]
+    fn read(&mut self, bytes: &'data [u8]) -> Result<(), BtfError> {
+        self.btf.index(bytes, LOOKUPS)?;
+        for datasec in self.btf.datasecs() {
+            let members = match () {
+                () if self.btf.string_is(datasec.name, ".kconfig") => &mut self.kconfig,
+                () if self.btf.string_is(datasec.name, ".ksyms") => &mut self.ksyms,
+                () => continue,
+            };
+            // Of several, the first.
+            members.get_or_insert(datasec.tail.as_chunks().0);
+        }
+        Ok(())
     }
 
     /// The symbol with that number, which is an extern.
     pub(crate) fn find(&mut self, symbol: u32) -> Result<Extern<'data>, BtfError> {
+        if let Some(bytes) = self.unread.take() {
+            self.read(bytes)?;
+        }
         if let Some(known) = self.recent.iter().flatten().find(|known| known.symbol == symbol) {
             return Ok(*known);
         }
-        let found = self.look_up(symbol)?;
-        if let Some(slot) = self.recent.get_mut(self.oldest) {
-            *slot = Some(found);
-        }
-        self.oldest = self.oldest.wrapping_add(1).checked_rem(RECENT).unwrap_or(0);
-        Ok(found)
+        self.look_up(symbol)
     }
 
-    fn look_up(&self, symbol: u32) -> Result<Extern<'data>, BtfError> {
+    /// Not inlined, so that who is told what is known has none of this on the stack.
+    #[inline(never)]
+    fn look_up(&mut self, symbol: u32) -> Result<Extern<'data>, BtfError> {
         let entry = self.container.symbols.get(elf::index(symbol));
         let mut found = Extern {
             name: entry.and_then(|entry| self.container.symbol_name(entry)).unwrap_or_default(),
@@ -137,63 +154,72 @@ impl<'data> Externs<'data> {
             type_id: 0,
             kconfig: None,
         };
-        let Some(described) = self.btf.as_ref().filter(|_| !found.name.is_empty()) else { return Ok(found) };
-        let btf = &described.btf;
-        if let Some(variable) = described.named(described.kconfig, found.name)? {
-            let (type_id, _) = strip(btf, variable.size)?;
-            if let Some(mut value) = KconfigVariable::of(btf, variable.size)? {
-                value.offset = described.offset(found.name, value)?;
+        if found.name.is_empty() {
+            return Ok(found);
+        }
+        if let Some(variable) = self.named(self.kconfig, found.name)? {
+            let (type_id, _) = strip(&self.btf, variable.of)?;
+            if let Some(mut value) = KconfigVariable::of(&self.btf, variable.of)? {
+                value.offset = self.offset(found.name, value)?;
                 found.kind = ExternKind::Kconfig;
                 found.type_id = type_id;
                 found.kconfig = Some(value);
             }
-        } else if let Some(described) = described.named(described.ksyms, found.name)? {
-            let (type_id, _) = strip(btf, described.size)?;
+        } else if let Some(described) = self.named(self.ksyms, found.name)? {
+            let (type_id, _) = strip(&self.btf, described.of)?;
             found.type_id = type_id;
-            found.kind = match described.kind() {
+            found.kind = match described.kind {
                 kind::FUNC => ExternKind::Function,
                 _ if type_id == 0 => ExternKind::Address,
                 _ => ExternKind::Variable,
             };
         }
+        let [last, before] = &mut self.recent;
+        *before = last.replace(found);
         Ok(found)
     }
 
     /// The place of a kernel symbol among all externs, in libbpf's order: configuration values, then the
     /// others by name.
     pub(crate) fn rank(&self, symbol: &Extern<'data>) -> Result<u32, BtfError> {
-        let Some(described) = &self.btf else { return Ok(0) };
-        let btf = &described.btf;
-        let mut before = described.kconfig.map_or(0, |datasec| btf.triples(&datasec).len());
-        for [id, _, _] in described.ksyms.iter().flat_map(|datasec| btf.triples(datasec)) {
-            let other = btf.string(btf.find(id)?.name).unwrap_or_default();
+        let btf = &self.btf;
+        let mut before = self.kconfig.map_or(0, <[_]>::len);
+        for [id, _, _] in self.ksyms.into_iter().flatten() {
+            let other = btf.string(btf.find(id.get(self.container.order))?.name).unwrap_or_default();
             before = before.saturating_add(usize::from(other < symbol.name));
         }
         Ok(u32::try_from(before).unwrap_or(u32::MAX))
     }
-}
 
-impl<'data> Described<'data> {
     /// The variable or function of that name in a data section.
-    fn named(&self, datasec: Option<Type<'data>>, name: &str) -> Result<Option<Type<'data>>, BtfError> {
-        for [id, _, _] in datasec.iter().flat_map(|datasec| self.btf.triples(datasec)) {
-            let found = self.btf.find(id)?;
+    #[inline(never)]
+    fn named(&self, members: Option<&[[U32; 3]]>, name: &str) -> Result<Option<Member>, BtfError> {
+        for [id, _, _] in members.into_iter().flatten() {
+            let found = self.btf.find(id.get(self.container.order))?;
             if self.btf.string_is(found.name, name) {
-                return Ok(Some(found));
+                return Ok(Some(Member { kind: found.kind(), of: found.size }));
             }
         }
         Ok(None)
     }
 
+    /// Of a variable or function: all that is asked of most of them.
+    #[inline(never)]
+    fn name_and_type(&self, id: u32) -> Result<(u32, u32), BtfError> {
+        self.btf.find(id).map(|found| (found.name, found.size))
+    }
+
     /// Where a configuration value stands in its map: libbpf sorts them, the most aligned first, the smaller
     /// first among those, then by name, and so needs no padding.
+    // Into `look_up`, the only one who asks: as a call it would stand on that one's frame.
+    #[inline(always)]
     fn offset(&self, name: &str, value: KconfigVariable) -> Result<u32, BtfError> {
         let btf = &self.btf;
         let mut offset = 0_u32;
-        for [id, _, _] in self.kconfig.iter().flat_map(|datasec| btf.triples(datasec)) {
-            let other = btf.find(id)?;
-            let Some(sized) = KconfigVariable::of(btf, other.size)? else { continue };
-            let by_name = || btf.string(other.name).unwrap_or_default().cmp(name);
+        for [id, _, _] in self.kconfig.into_iter().flatten() {
+            let (other, of) = self.name_and_type(id.get(self.container.order))?;
+            let Some(sized) = KconfigVariable::of(btf, of)? else { continue };
+            let by_name = || btf.string(other).unwrap_or_default().cmp(name);
             let order = value.alignment().cmp(&sized.alignment());
             if order.then(sized.size.cmp(&value.size)).then_with(by_name).is_lt() {
                 offset = offset.saturating_add(sized.size);
@@ -203,8 +229,15 @@ impl<'data> Described<'data> {
     }
 }
 
+/// A variable or function that a data section describes.
+struct Member {
+    kind: u32,
+    /// The number of its type.
+    of: u32,
+}
+
 /// The type behind typedefs and qualifiers, and its number; `None` and 0 for `void`.
-pub(crate) fn strip<'data>(btf: &Btf<'data>, id: u32) -> Result<(u32, Option<Type<'data>>), BtfError> {
+pub(crate) fn strip<'data>(btf: &Types<'data>, id: u32) -> Result<(u32, Option<Type<'data>>), BtfError> {
     let mut id = id;
     for _ in 0..btf::MAX_DEPTH {
         if id == 0 {
@@ -229,14 +262,11 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     pub fn externs(&self) -> impl Iterator<Item = Result<Extern<'data>, BtfError>> {
         let order = self.container.order;
         let mut symbols = self.container.symbols.iter().enumerate();
-        let mut externs = None;
+        let mut externs = Externs::of(self);
         core::iter::from_fn(move || {
             let (number, _) = symbols.find(|(_, symbol)| is_extern(symbol, order))?;
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            let found = match &mut externs {
-                Some(externs) => Externs::find(externs, number),
-                None => Externs::of(self).and_then(|new| externs.insert(new).find(number)),
-            };
+            let found = externs.find(number);
             if found.is_err() {
                 symbols = [].iter().enumerate();
             }
@@ -245,6 +275,5 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     }
 }
 
-const RECENT: usize = 4;
 /// About how many lookups the externs of an honest program take, all together.
 const LOOKUPS: usize = 8192;

@@ -6,21 +6,16 @@ use crate::elf;
 use crate::object_file::ObjectFile;
 use crate::program::Program;
 use crate::relocate_error::{RelocateError, RelocateErrorKind};
-use crate::walk::{Event, Walk};
+use crate::walk::{self, Event, Fault, Spot, Walk};
 
 /// Where each function of a linked program stands: the program first, then its subprograms in the order in
 /// which they are first called. Made by [`ObjectFile::layout`]; the same layout that
 /// [`relocate`](ObjectFile::relocate) makes.
 pub struct Layout<'f, 'data, const PROGRAMS: usize, const MAPS: usize> {
     file: &'f ObjectFile<'data, PROGRAMS, MAPS>,
-    functions: heapless::Vec<Placed, PROGRAMS>,
+    /// Where they are placed.
+    functions: heapless::Vec<Spot, PROGRAMS, u16>,
     len: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Placed {
-    program: u32,
-    base: u32,
 }
 
 impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Layout<'f, 'data, PROGRAMS, MAPS> {
@@ -28,16 +23,28 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Layout<'f, 'data, PROG
         file: &'f ObjectFile<'data, PROGRAMS, MAPS>,
         program: &Program<'data>,
     ) -> Result<Self, RelocateError> {
-        let mut walk = Walk::new(file, program)?;
-        let mut functions = heapless::Vec::new();
-        for event in walk.by_ref() {
-            if let Event::Place { program, base } = event? {
-                let narrow = |index| u32::try_from(index).unwrap_or(u32::MAX);
+        let start = match walk::start(file, program) {
+            Ok(start) => start,
+            Err(kind) => return RelocateError::fail(program, 0, kind),
+        };
+        let mut layout = Self { file, functions: heapless::Vec::new(), len: 0 };
+        match layout.fill(start) {
+            Ok(()) => Ok(layout),
+            Err(fault) => fault.fail(file),
+        }
+    }
+
+    #[inline(never)]
+    fn fill(&mut self, start: u32) -> Result<(), Fault> {
+        let mut walk = Walk::from(self.file, start);
+        while let Some(event) = walk.step()? {
+            if let Event::Place { program, base } = event {
                 // Every program is placed once at most, so there is room.
-                let _full = functions.push(Placed { program: narrow(program), base: narrow(base) });
+                let _full = self.functions.push(Spot::new(program, base));
             }
         }
-        Ok(Self { file, functions, len: walk.len() })
+        self.len = walk.len();
+        Ok(())
     }
 
     /// Instructions of the linked program.
@@ -51,17 +58,17 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Layout<'f, 'data, PROG
     pub fn functions(&self) -> impl Iterator<Item = (usize, &'f Program<'data>)> {
         let file = self.file;
         self.functions.iter().filter_map(move |placed| {
-            Some((elf::index(placed.base), file.programs.get(elf::index(placed.program))?))
+            Some((elf::index(placed.instruction()), file.programs.get(elf::index(placed.program()))?))
         })
     }
 
     /// The function in which an instruction of the linked program stands, and where in it.
     #[must_use]
     pub fn function_of(&self, instruction: usize) -> Option<(&'f Program<'data>, usize)> {
-        let after = self.functions.partition_point(|placed| elf::index(placed.base) <= instruction);
+        let after = self.functions.partition_point(|placed| elf::index(placed.instruction()) <= instruction);
         let placed = self.functions.get(after.checked_sub(1)?)?;
-        let program = self.file.programs.get(elf::index(placed.program))?;
-        let position = instruction.checked_sub(elf::index(placed.base))?;
+        let program = self.file.programs.get(elf::index(placed.program()))?;
+        let position = instruction.checked_sub(elf::index(placed.instruction()))?;
         (position < program.len()).then_some((program, position))
     }
 
@@ -74,14 +81,14 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Layout<'f, 'data, PROG
     pub fn records(&self, kind: InfoKind) -> impl Iterator<Item = Result<InfoRecord<'data>, RelocateError>> {
         let file = self.file;
         let mut functions = self.functions.iter();
-        let mut current: Option<(&Placed, &Program<'data>, FunctionRecords<'data>, bool)> = None;
+        let mut current: Option<(&Spot, &Program<'data>, FunctionRecords<'data>, bool)> = None;
         core::iter::from_fn(move || {
             loop {
                 if let Some((placed, program, records, seen)) = &mut current {
                     match records.next() {
                         Some(Ok((position, record))) => {
                             *seen = true;
-                            return Some(Ok(record.at(placed.base.saturating_add(position))));
+                            return Some(Ok(record.at(placed.instruction().saturating_add(position))));
                         }
                         Some(Err(problem)) => {
                             let error = RelocateError::new(program, 0, problem);
@@ -89,7 +96,7 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Layout<'f, 'data, PROG
                             return Some(Err(error));
                         }
                         None if *seen || kind == InfoKind::CoRe => {}
-                        None if placed.base == 0 => {
+                        None if placed.instruction() == 0 => {
                             (functions, current) = ([].iter(), None);
                             return None;
                         }
@@ -102,7 +109,7 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Layout<'f, 'data, PROG
                     }
                 }
                 let placed = functions.next()?;
-                let program = file.programs.get(elf::index(placed.program))?;
+                let program = file.programs.get(elf::index(placed.program()))?;
                 current = Some((placed, program, FunctionRecords::of(file, program, kind), false));
             }
         })
@@ -115,25 +122,22 @@ impl<const PROGRAMS: usize, const MAPS: usize> core::fmt::Debug for Layout<'_, '
     }
 }
 
-/// Where in the function the CO-RE relocations are.
-pub(crate) fn core_records<'data, const PROGRAMS: usize, const MAPS: usize>(
-    file: &ObjectFile<'data, PROGRAMS, MAPS>,
-    program: &Program<'data>,
-) -> impl Iterator<Item = Result<u32, RelocateErrorKind>> {
-    FunctionRecords::of(file, program, InfoKind::CoRe).map(|found| found.map(|(position, _)| position))
-}
-
 /// The records of one kind about one function, with the instructions' places in it.
-#[derive(Clone)]
 pub(crate) struct FunctionRecords<'data> {
+    /// The strings of `.BTF`.
     strings: &'data [u8],
     section: &'data str,
-    groups: Option<Groups<'data>>,
-    records: Records<'data>,
+    parts: Parts<'data>,
     first: u32,
     len: u32,
-    /// Set where the section is malformed, to be said once.
-    is_malformed: bool,
+}
+
+enum Parts<'data> {
+    /// What remains of a group, and the groups after it.
+    Left(Records<'data>, Groups<'data>),
+    /// The section is malformed, which is to be said once.
+    Malformed,
+    None,
 }
 
 impl<'data> FunctionRecords<'data> {
@@ -145,25 +149,21 @@ impl<'data> FunctionRecords<'data> {
         let order = file.container.order;
         let (place, first) = program.place();
         let section = file.container.section(place).and_then(|section| file.container.section_name(section));
-        let mut records = Self {
-            strings: &[],
+        let (strings, parts) = match (file.found.btf, file.found.btf_ext) {
+            (Some(btf), Some(ext)) => match (Groups::of(ext, order, kind), btf::strings(btf, order)) {
+                (Some(groups), _) if groups.is_empty() => (None, Parts::None),
+                (Some(groups), Some(strings)) => (Some(strings), Parts::Left(Records::EMPTY, groups)),
+                _ => (None, Parts::Malformed),
+            },
+            _ => (None, Parts::None),
+        };
+        Self {
+            strings: strings.unwrap_or_default(),
             section: section.unwrap_or_default(),
-            groups: None,
-            records: Records::EMPTY,
+            parts,
             first,
             len: u32::try_from(program.len()).unwrap_or(u32::MAX),
-            is_malformed: false,
-        };
-        let (Some(btf), Some(ext)) = (file.found.btf, file.found.btf_ext) else { return records };
-        match Groups::of(ext, order, kind) {
-            Some(groups) if groups.is_empty() => {}
-            Some(groups) => match btf::strings(btf, order) {
-                Some(strings) => (records.groups, records.strings) = (Some(groups), strings),
-                None => records.is_malformed = true,
-            },
-            None => records.is_malformed = true,
         }
-        records
     }
 }
 
@@ -171,24 +171,25 @@ impl<'data> Iterator for FunctionRecords<'data> {
     type Item = Result<(u32, InfoRecord<'data>), RelocateErrorKind>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if core::mem::take(&mut self.is_malformed) {
-            return Some(Err(RelocateErrorKind::BtfExt));
-        }
-        loop {
-            for record in self.records.by_ref() {
+        while let Parts::Left(records, groups) = &mut self.parts {
+            for record in records.by_ref() {
                 let position = record.in_section().checked_sub(self.first);
                 if let Some(position) = position.filter(|position| *position < self.len) {
                     return Some(Ok((position, record)));
                 }
             }
-            match self.groups.as_mut()?.next()? {
-                Some(group) if group.is_named(self.strings, self.section) => self.records = group.records(),
-                Some(_) => {}
-                None => {
-                    self.groups = None;
-                    return Some(Err(RelocateErrorKind::BtfExt));
+            match groups.next() {
+                Some(Some(group)) if group.is_named(self.strings, self.section) => {
+                    *records = group.records();
                 }
+                Some(Some(_)) => {}
+                Some(None) => self.parts = Parts::Malformed,
+                None => self.parts = Parts::None,
             }
+        }
+        match core::mem::replace(&mut self.parts, Parts::None) {
+            Parts::Malformed => Some(Err(RelocateErrorKind::BtfExt)),
+            _ => None,
         }
     }
 }

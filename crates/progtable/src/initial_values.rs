@@ -187,12 +187,14 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Values<'f, 'data, PROG
 
 /// Size of the variable that declares the map, and where in it the last member is, in bytes: the array of
 /// values, if the map has one.
+#[inline(never)]
 fn declaration<const PROGRAMS: usize, const MAPS: usize>(
     file: &ObjectFile<'_, PROGRAMS, MAPS>,
     map: &Map<'_>,
 ) -> Result<Option<(u32, u32)>, BtfError> {
     let Some(bytes) = file.found.btf else { return Ok(None) };
-    let btf = Btf::parse(bytes, file.container.order, LOOKUPS)?;
+    let mut btf: Btf<'_> = Btf::empty(file.container.order);
+    btf.index(bytes, LOOKUPS)?;
     let Some(datasec) = btf.datasecs().find(|datasec| btf.string_is(datasec.name, ".maps")) else {
         return Ok(None);
     };

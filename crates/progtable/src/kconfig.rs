@@ -3,9 +3,9 @@
 use core::error::Error;
 use core::fmt;
 
-use crate::btf::{Btf, kind};
+use crate::btf::kind;
 use crate::error::{BtfError, Label};
-use crate::externs::{Extern, strip};
+use crate::externs::{Extern, Types, strip};
 use crate::object_file::ObjectFile;
 
 /// Type and place of a configuration value.
@@ -78,7 +78,7 @@ impl<'a> KconfigValue<'a> {
 
 impl KconfigVariable {
     /// The type of a configuration value with the number `id`; `None` for a type that none can have.
-    pub(crate) fn of(btf: &Btf<'_>, id: u32) -> Result<Option<Self>, BtfError> {
+    pub(crate) fn of(btf: &Types<'_>, id: u32) -> Result<Option<Self>, BtfError> {
         let (_, Some(found)) = strip(btf, id)? else { return Ok(None) };
         let scalar = |kind, is_signed| Self { kind, size: found.size, offset: 0, is_signed };
         let is_tristate = || btf.string_is(found.name, "libbpf_tristate");

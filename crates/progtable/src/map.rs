@@ -73,7 +73,7 @@ enum Origin<'data> {
 }
 
 impl<'data> Map<'data> {
-    pub(crate) fn declared(name: &'data str, section: u16, offset: u32, parsed: Parsed) -> Self {
+    pub(crate) fn declared(name: &'data str, section: u16, offset: u32, parsed: &Parsed) -> Self {
         Self {
             origin: Origin::Declared {
                 name,

@@ -5,68 +5,78 @@
 //! variable.
 
 use crate::btf::{Btf, Type, kind};
-use crate::error::{Label, OpenError};
+use crate::error::{BtfError, Label, OpenError};
 use crate::kinds::MapKind;
 use crate::map::Parsed;
 use crate::map_problem::MapProblem;
 use crate::open::Options;
 
-/// Reads the declaration `definition`, a struct, of the map `name`.
+/// What is wrong with a declaration. Short: the map's name is put in where it leaves the crate.
+pub(crate) enum Refusal {
+    Btf(BtfError),
+    Map(MapProblem),
+}
+
+impl Refusal {
+    /// As a result, which is made where it goes to.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn named<T>(&self, map: &str) -> Result<T, OpenError> {
+        match *self {
+            Self::Btf(error) => Err(OpenError::Btf(error)),
+            Self::Map(problem) => Err(OpenError::Map { map: Label::new(map), problem }),
+        }
+    }
+}
+
+impl From<BtfError> for Refusal {
+    fn from(error: BtfError) -> Self {
+        Self::Btf(error)
+    }
+}
+
+/// Reads the declaration `definition`, a struct; gives back the number of the inner map's declaration, 0 if there is
+/// none.
 pub(crate) fn parse(
     btf: &Btf<'_>,
-    name: &str,
     definition: &Type<'_>,
     options: &Options<'_>,
-) -> Result<Parsed, OpenError> {
-    let reader = Reader { btf, name, options };
-    let mut parsed = Parsed::default();
-    let inner = reader.members(definition, &mut parsed, false)?;
-    if let Some((id, inner)) = inner {
-        // Read now, so that what is wrong with it is found when the object is opened.
-        let mut unused = Parsed::default();
-        reader.members(&inner, &mut unused, true)?;
-        parsed.inner = id;
-    }
-    Ok(parsed)
+    parsed: &mut Parsed,
+) -> Result<u32, Refusal> {
+    Reader { btf, options }.members(definition, parsed, false)
 }
 
 /// Reads the declaration of an inner map by its number.
+#[inline(never)]
 pub(crate) fn parse_inner(
     btf: &Btf<'_>,
-    name: &str,
     id: u32,
     options: &Options<'_>,
-) -> Result<Parsed, OpenError> {
-    let mut parsed = Parsed::default();
-    Reader { btf, name, options }.members(&btf.resolve(id)?, &mut parsed, true)?;
-    Ok(parsed)
+    parsed: &mut Parsed,
+) -> Result<u32, Refusal> {
+    Reader { btf, options }.members(&btf.resolve(id)?, parsed, true)
 }
 
 struct Reader<'a, 'data> {
     btf: &'a Btf<'data>,
-    name: &'a str,
     options: &'a Options<'a>,
 }
 
 impl<'data> Reader<'_, 'data> {
-    /// Reads all members; gives back the inner map's number and declaration.
-    fn members(
-        &self,
-        definition: &Type<'data>,
-        parsed: &mut Parsed,
-        is_inner: bool,
-    ) -> Result<Option<(u32, Type<'data>)>, OpenError> {
-        let mut inner = None;
+    /// Reads all members; gives back the number of the inner map's declaration, 0 if there is none.
+    #[inline(never)]
+    fn members(&self, definition: &Type<'data>, parsed: &mut Parsed, is_inner: bool) -> Result<u32, Refusal> {
+        let mut inner = 0;
         let members = self.btf.triples(definition);
         let count = members.len();
         if count > MAX_FIELDS {
-            return Err(self.problem(MapProblem::TooManyFields { found: count }));
+            return Err(Refusal::Map(MapProblem::TooManyFields { found: count }));
         }
         let map = &mut parsed.definition;
         for (position, [name, id, _]) in members.enumerate() {
             let Some(field) = FIELDS.into_iter().find(|field| self.btf.string_is(name, field)) else {
                 let field = Label::new(self.btf.string(name).unwrap_or_default());
-                return Err(self.problem(MapProblem::UnknownField { field }));
+                return Err(Refusal::Map(MapProblem::UnknownField { field }));
             };
             match field {
                 "type" => map.kind = MapKind(self.number(field, id)?),
@@ -81,27 +91,27 @@ impl<'data> Reader<'_, 'data> {
                 "value" => {
                     map.value_size = self.agree(field, map.value_size, self.pointee_size(field, id)?)?
                 }
-                "values" if is_inner => return Err(self.problem(MapProblem::NestedInnerMap)),
+                "values" if is_inner => return Err(Refusal::Map(MapProblem::NestedInnerMap)),
                 "values" => {
                     if position.saturating_add(1) != count {
-                        return Err(self.problem(MapProblem::Values));
+                        return Err(Refusal::Map(MapProblem::Values));
                     }
                     map.value_size = self.agree(field, map.value_size, 4)?;
                     inner = self.values(map.kind, id)?;
                 }
-                "pinning" if is_inner => return Err(self.problem(MapProblem::NestedInnerMap)),
+                "pinning" if is_inner => return Err(Refusal::Map(MapProblem::NestedInnerMap)),
                 "pinning" => {
                     parsed.pinned = match self.number(field, id)? {
                         0 => false,
                         1 => true,
-                        pinning => return Err(self.problem(MapProblem::Pinning { pinning })),
+                        pinning => return Err(Refusal::Map(MapProblem::Pinning { pinning })),
                     };
                 }
                 _ => parsed.extra = self.wide_number(field, id)?,
             }
         }
         match map.kind {
-            MapKind::UNSPEC => return Err(self.problem(MapProblem::NoType)),
+            MapKind::UNSPEC => return Err(Refusal::Map(MapProblem::NoType)),
             MapKind::RINGBUF | MapKind::USER_RINGBUF => {
                 map.max_entries = ring_size(map.max_entries, self.options.page_size);
             }
@@ -112,8 +122,8 @@ impl<'data> Reader<'_, 'data> {
     }
 
     /// The array length behind `int (*field)[N]`.
-    fn number(&self, field: &'static str, id: u32) -> Result<u32, OpenError> {
-        let malformed = || self.problem(MapProblem::MalformedField { field });
+    fn number(&self, field: &'static str, id: u32) -> Result<u32, Refusal> {
+        let malformed = || Refusal::Map(MapProblem::MalformedField { field });
         let pointer = self.btf.resolve(id)?;
         if pointer.kind() != kind::PTR {
             return Err(malformed());
@@ -128,8 +138,8 @@ impl<'data> Reader<'_, 'data> {
 
     /// A number of up to 64 bits: `__ulong` declares it as the value of an enumerator, because array lengths
     /// are 32 bits wide.
-    fn wide_number(&self, field: &'static str, id: u32) -> Result<u64, OpenError> {
-        let malformed = || self.problem(MapProblem::MalformedField { field });
+    fn wide_number(&self, field: &'static str, id: u32) -> Result<u64, Refusal> {
+        let malformed = || Refusal::Map(MapProblem::MalformedField { field });
         let pointer = self.btf.resolve(id)?;
         if pointer.kind() != kind::PTR {
             return self.enumerator(&pointer).ok_or_else(malformed);
@@ -153,29 +163,29 @@ impl<'data> Reader<'_, 'data> {
     }
 
     /// Bytes of what `*field` is.
-    fn pointee_size(&self, field: &'static str, id: u32) -> Result<u32, OpenError> {
+    fn pointee_size(&self, field: &'static str, id: u32) -> Result<u32, Refusal> {
         let pointer = self.btf.find(id)?;
         if pointer.kind() != kind::PTR {
-            return Err(self.problem(MapProblem::MalformedField { field }));
+            return Err(Refusal::Map(MapProblem::MalformedField { field }));
         }
-        self.btf.size_of(pointer.size)?.ok_or_else(|| self.problem(MapProblem::NoSize { field }))
+        self.btf.size_of(pointer.size)?.ok_or(Refusal::Map(MapProblem::NoSize { field }))
     }
 
     /// Two members may both give a size; then it has to be the same.
-    fn agree(&self, field: &'static str, first: u32, second: u32) -> Result<u32, OpenError> {
+    fn agree(&self, field: &'static str, first: u32, second: u32) -> Result<u32, Refusal> {
         if first != 0 && first != second {
-            return Err(self.problem(MapProblem::ConflictingSizes { field, first, second }));
+            return Err(Refusal::Map(MapProblem::ConflictingSizes { field, first, second }));
         }
         Ok(second)
     }
 
     /// `__array(values, T)`: `T *values[]`, where `T` declares the inner map, or is a program's prototype.
-    fn values(&self, map: MapKind, id: u32) -> Result<Option<(u32, Type<'data>)>, OpenError> {
+    fn values(&self, map: MapKind, id: u32) -> Result<u32, Refusal> {
         let field = "values";
-        let malformed = || self.problem(MapProblem::MalformedField { field });
+        let malformed = || Refusal::Map(MapProblem::MalformedField { field });
         let holds_maps = matches!(map, MapKind::ARRAY_OF_MAPS | MapKind::HASH_OF_MAPS);
         if !holds_maps && map != MapKind::PROG_ARRAY {
-            return Err(self.problem(MapProblem::Values));
+            return Err(Refusal::Map(MapProblem::Values));
         }
         let array = self.btf.find(id)?;
         if array.kind() != kind::ARRAY {
@@ -188,14 +198,10 @@ impl<'data> Reader<'_, 'data> {
         }
         let target = self.btf.resolve(pointer.size)?;
         match target.kind() {
-            kind::STRUCT if holds_maps => Ok(Some((pointer.size, target))),
-            kind::FUNC_PROTO if !holds_maps => Ok(None),
+            kind::STRUCT if holds_maps => Ok(pointer.size),
+            kind::FUNC_PROTO if !holds_maps => Ok(0),
             _ => Err(malformed()),
         }
-    }
-
-    fn problem(&self, problem: MapProblem) -> OpenError {
-        OpenError::Map { map: Label::new(self.name), problem }
     }
 }
 

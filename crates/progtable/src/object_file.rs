@@ -7,19 +7,19 @@ use crate::elf::{Container, Order};
 use crate::error::{Frozen, OpenError};
 use crate::info::Layout;
 use crate::instruction::Instruction;
-use crate::map::{Map, MapDefinition};
+use crate::map::{Map, MapDefinition, Parsed};
 use crate::map_definition;
 use crate::open::{Found, Opening, Options};
 use crate::order::{self, Byte};
 use crate::program::Program;
 use crate::references::{Needs, Reference, References};
 use crate::relocate::{self, Resolver};
-use crate::relocate_error::{RelocateError, RelocateErrorKind};
+use crate::relocate_error::RelocateError;
 
 /// An opened object file: its programs, maps and licence.
 ///
 /// `PROGRAMS` is how many programs, subprograms included, and `MAPS` how many maps there is room for; opening
-/// an object with more fails, and says how many there are. The value takes about 56 bytes for each program
+/// an object with more fails, and says how many there are; neither can be more than 65 535. The value takes about 56 bytes for each program
 /// and 64 for each map, and borrows everything else from the object's bytes.
 pub struct ObjectFile<'data, const PROGRAMS: usize = 64, const MAPS: usize = 64> {
     pub(crate) container: Container<'data>,
@@ -33,9 +33,15 @@ pub struct ObjectFile<'data, const PROGRAMS: usize = 64, const MAPS: usize = 64>
 
 impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS, MAPS> {
     /// A table of nothing: a place for [`open_into`](Self::open_into) to fill, such as a `static`.
+    ///
+    /// ```compile_fail,E0080
+    /// // A table for more than 65 535 programs is none.
+    /// let file = ebpf_progtable::ObjectFile::<70_000, 64>::empty();
+    /// ```
     #[cfg(not(loom))]
     #[must_use]
     pub const fn empty() -> Self {
+        const { assert!(PROGRAMS <= MAX_PROGRAMS && MAPS <= MAX_PROGRAMS, "a table holds up to 65 535") }
         Self {
             container: Container::EMPTY,
             found: Found::NOTHING,
@@ -83,14 +89,8 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     ///
     /// As [`open`](Self::open).
     pub fn open_with(data: &'data [u8], options: &Options<'_>) -> Result<Self, OpenError> {
-        let mut file = Self {
-            container: Container::parse(data)?,
-            found: Found::NOTHING,
-            programs: heapless::Vec::new(),
-            maps: heapless::Vec::new(),
-            frozen: Byte::new(0),
-        };
-        file.fill(options)?;
+        let mut file = Self::empty();
+        file.fill(data, options)?;
         Ok(file)
     }
 
@@ -103,19 +103,19 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     /// As [`open`](Self::open); `place` is empty then.
     pub fn open_into(place: &mut Self, data: &'data [u8], options: &Options<'_>) -> Result<(), OpenError> {
         place.clear();
-        place.container = Container::parse(data)?;
-        let outcome = place.fill(options);
+        let outcome = place.fill(data, options);
         if outcome.is_err() {
             place.clear();
         }
         outcome
     }
 
-    fn fill(&mut self, options: &Options<'_>) -> Result<(), OpenError> {
+    #[inline(never)]
+    fn fill(&mut self, data: &'data [u8], options: &Options<'_>) -> Result<(), OpenError> {
+        self.container = Container::parse(data)?;
         let (programs, maps) = (&mut self.programs, &mut self.maps);
-        let opening = Opening { container: self.container, options, programs, maps, maps_found: 0 };
-        self.found = opening.run()?;
-        Ok(())
+        let opening = Opening { container: &self.container, options, programs, maps, maps_found: 0 };
+        opening.run(&mut self.found)
     }
 
     /// Makes the table [`empty`](Self::empty) without moving one.
@@ -163,8 +163,11 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     #[must_use]
     pub fn inner_map(&self, map: &Map<'data>, options: &Options<'_>) -> Option<MapDefinition> {
         let id = map.inner_type()?;
-        let btf = Btf::parse(self.found.btf?, self.container.order, INNER_LOOKUPS).ok()?;
-        Some(map_definition::parse_inner(&btf, map.name(), id, options).ok()?.definition)
+        let mut btf: Btf<'_> = Btf::empty(self.container.order);
+        btf.index(self.found.btf?, INNER_LOOKUPS).ok()?;
+        let mut parsed = Parsed::default();
+        map_definition::parse_inner(&btf, id, options, &mut parsed).ok()?;
+        Some(parsed.definition)
     }
 
     /// The licence: empty if the object names none, at most 63 bytes.
@@ -228,13 +231,14 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
     }
 
     /// How many instructions `program` has with the subprograms that it calls: what
-    /// [`relocate`](Self::relocate) needs room for.
+    /// [`relocate`](Self::relocate) needs room for. Like [`layout`](Self::layout) this takes programs with externs
+    /// and CO-RE relocations as they are, of either byte order.
     ///
     /// # Errors
     ///
-    /// As [`relocate`](Self::relocate), except that nothing can be too short.
+    /// As [`layout`](Self::layout).
     pub fn linked_len(&self, program: &Program<'data>) -> Result<usize, RelocateError> {
-        relocate::link(self, program, |_| 0, &mut (), &mut [])
+        relocate::len(self, program)
     }
 
     /// Where each function of the linked program stands, and what is known of its instructions. Unlike
@@ -302,10 +306,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
         resolver: &mut impl Resolver,
         buffer: &'b mut [Instruction],
     ) -> Result<&'b [Instruction], RelocateError> {
-        let needed = relocate::link(self, program, map_reference, resolver, buffer)?;
-        let available = buffer.len();
-        let too_short = RelocateErrorKind::BufferTooShort { needed, available };
-        buffer.get(..needed).ok_or_else(|| RelocateError::new(program, 0, too_short))
+        relocate::link(self, program, map_reference, resolver, buffer)
     }
 
     fn freeze_programs(&self) {
@@ -334,6 +335,9 @@ impl<const PROGRAMS: usize, const MAPS: usize> fmt::Debug for ObjectFile<'_, PRO
     }
 }
 
+/// Where a table has state for each program, it names it in two bytes.
+#[cfg(not(loom))]
+const MAX_PROGRAMS: usize = 0xffff;
 const INNER_LOOKUPS: usize = 256;
 
 #[cfg(test)]

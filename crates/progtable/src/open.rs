@@ -11,10 +11,14 @@
 //! Here every symbol is looked at once, so the work is the sum of the sizes and not their product; programs whose
 //! symbols are out of order are sorted at the end. Of several damaged programs, the one reported is still the one
 //! that libbpf finds first.
+//!
+//! The passes are not inlined: what one has on the stack is not there while another runs. Errors are long, and made
+//! out of line for the same reason.
 
 use crate::elf::{self, Container, EXECINSTR, SectionHeader, Symbol, section_type, symbol_type};
 use crate::error::{Label, OpenError};
 use crate::map::Map;
+use crate::map_definition::Refusal;
 use crate::map_name::object_name;
 use crate::map_problem::MapProblem;
 use crate::program::{Parts, Program};
@@ -46,7 +50,7 @@ impl Default for Options<'_> {
 
 /// What the passes fill: the object file's parts.
 pub(crate) struct Opening<'o, 'data, const PROGRAMS: usize, const MAPS: usize> {
-    pub(crate) container: Container<'data>,
+    pub(crate) container: &'o Container<'data>,
     pub(crate) options: &'o Options<'o>,
     pub(crate) programs: &'o mut heapless::Vec<Program<'data>, PROGRAMS>,
     pub(crate) maps: &'o mut heapless::Vec<Map<'data>, MAPS>,
@@ -77,39 +81,44 @@ impl Found<'_> {
 }
 
 impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAMS, MAPS> {
-    pub(crate) fn run(mut self) -> Result<Found<'data>, OpenError> {
-        let found = self.sections()?;
-        let maps = self.declared_maps(&found);
-        self.symbols(&found)?;
+    /// Fills everything, `found` too, which is empty.
+    pub(crate) fn run(mut self, found: &mut Found<'data>) -> Result<(), OpenError> {
+        self.sections(found)?;
+        let maps = self.declared_maps(found);
+        self.symbols(found)?;
         maps?;
+        self.settle()
+    }
+
+    #[inline(never)]
+    fn settle(&mut self) -> Result<(), OpenError> {
         if self.maps_found > MAPS {
             return Err(OpenError::TooManyMaps { found: self.maps_found, capacity: MAPS });
         }
         if let Some(map) = self.maps.iter().find(|map| map.has_no_offset()) {
-            return Err(OpenError::Map { map: Label::new(map.name()), problem: MapProblem::NoSymbol });
+            return Refusal::Map(MapProblem::NoSymbol).named(map.name());
         }
         self.maps.iter_mut().for_each(Map::settle);
         sort_by_key(self.maps, Map::rank);
-        Ok(found)
+        Ok(())
     }
 
-    fn sections(&mut self) -> Result<Found<'data>, OpenError> {
-        let Container { order, sections, .. } = self.container;
+    #[inline(never)]
+    fn sections(&mut self, found: &mut Found<'data>) -> Result<(), OpenError> {
+        // A copy: the compiler keeps what it knows of it, whatever the maps are.
+        let container = *self.container;
+        let Container { order, sections, .. } = container;
         let object = object_name(self.options.name);
-        let mut found = Found::NOTHING;
         for (position, section) in sections.iter().enumerate().skip(1) {
             // Most names are only compared, and a string is dearer than its bytes.
-            let name = self
-                .container
-                .section_name_bytes(section)
-                .ok_or(OpenError::SectionName { section: position })?;
+            let name =
+                container.section_name_bytes(section).ok_or(OpenError::SectionName { section: position })?;
             let text = || str::from_utf8(name).unwrap_or_default();
             let kind = section.kind.get(order);
             if is_ignored(kind, section.size.get(order), name) {
                 continue;
             }
-            let contents = self
-                .container
+            let contents = container
                 .contents(section)
                 .ok_or_else(|| OpenError::TruncatedSection { section: Label::new(text()) })?;
             // Only sections that symbols can name matter from here on.
@@ -157,7 +166,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                 _ => {}
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     fn check_relocations(&self, position: usize, section: &SectionHeader) -> Result<(), OpenError> {
@@ -189,18 +198,20 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         let _full = self.maps.push(map);
     }
 
+    #[inline(never)]
     fn symbols(&mut self, found: &Found<'data>) -> Result<(), OpenError> {
-        let order = self.container.order;
+        let container = *self.container;
+        let order = container.order;
         let mut programs_found = 0_usize;
         let mut first_error: Option<(u16, OpenError)> = None;
         // Functions of one section mostly follow each other.
         let mut last: (u16, Option<Home<'data>>) = (0, None);
-        for (position, symbol) in self.container.symbols.iter().enumerate() {
+        for (position, symbol) in container.symbols.iter().enumerate() {
             match symbol.kind() {
                 symbol_type::FUNC => {
                     let place = symbol.section.get(order);
                     if last.0 != place {
-                        last = (place, self.home(place, found));
+                        last = (place, home(&container, self.options, place, found));
                     }
                     let Some(home) = &last.1 else { continue };
                     programs_found = programs_found.saturating_add(1);
@@ -210,14 +221,14 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                     if is_late || self.programs.is_full() {
                         continue;
                     }
-                    match self.program(home, position, symbol) {
+                    match program(&container, home, position, symbol) {
                         Ok(program) => {
                             let _full = self.programs.push(program);
                         }
                         Err(error) => first_error = Some((place, error)),
                     }
                 }
-                symbol_type::OBJECT if symbol.is_global() => self.variable(found, symbol),
+                symbol_type::OBJECT if symbol.is_global() => self.variable(&container, found, symbol),
                 _ => {}
             }
         }
@@ -237,81 +248,8 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         Ok(())
     }
 
-    /// The section, if programs are looked for in it.
-    fn home(&self, place: u16, found: &Found<'data>) -> Option<Home<'data>> {
-        let order = self.container.order;
-        let section = self.container.section(place).filter(|_| place != 0)?;
-        let is_code =
-            section.kind.get(order) == section_type::PROGBITS && section.flags.get(order) & EXECINSTR != 0;
-        let bytes = self.container.contents(section).filter(|bytes| is_code && !bytes.is_empty())?;
-        let full_name = self.container.section_name(section).filter(|name| may_hold_programs(name))?;
-        let is_text = found.text == Some(place);
-        let (name, autoload) = match full_name.strip_prefix('?') {
-            Some(name) => (name, false),
-            None => (full_name, true),
-        };
-        let kind = if is_text { None } else { self.section_row(name) };
-        Some(Home { place, bytes, full_name, name, autoload, is_text, kind })
-    }
-
-    /// The program that a function's symbol names.
-    fn program(
-        &self,
-        home: &Home<'data>,
-        position: usize,
-        symbol: &Symbol,
-    ) -> Result<Program<'data>, OpenError> {
-        let order = self.container.order;
-        let (offset, size) = (symbol.value.get(order), symbol.size.get(order));
-        let section = || Label::new(home.full_name);
-        let name = self
-            .container
-            .symbol_name(symbol)
-            .ok_or_else(|| OpenError::ProgramName { section: section(), symbol: position })?;
-        let program = || Label::new(name);
-        let code = usize::try_from(offset)
-            .ok()
-            .zip(usize::try_from(size).ok())
-            .and_then(|(offset, size)| home.bytes.get(offset..)?.get(..size))
-            .ok_or_else(|| OpenError::ProgramBeyondSection {
-                section: section(),
-                program: program(),
-                offset,
-                size,
-            })?;
-        if !home.is_text && symbol.binding() == elf::binding::LOCAL {
-            return Err(OpenError::ProgramIsStatic { section: section(), program: program() });
-        }
-        let whole = !code.is_empty() && code.len() & 7 == 0 && offset & 7 == 0;
-        let Some(first) = u32::try_from(offset >> 3).ok().filter(|_| whole) else {
-            let (section, program) = (section(), program());
-            return Err(OpenError::ProgramCorrupted { section, program, offset, size });
-        };
-        Ok(Program::new(Parts {
-            name,
-            section_name: home.name,
-            section: home.place,
-            offset: first,
-            instructions: elf::records(code),
-            kind: home.kind,
-            is_subprogram: home.is_text,
-            autoload: home.autoload,
-        }))
-    }
-
-    /// The row of the section tables that the name matches.
-    fn section_row(&self, section: &str) -> Option<usize> {
-        match self.options.section_table {
-            SectionTable::Linux => SectionKind::position(section),
-            SectionTable::Windows => {
-                WindowsSection::position(section).map(|row| row.saturating_add(SectionKind::COUNT))
-            }
-        }
-    }
-
     /// Takes note of a variable that other objects can name.
-    fn variable(&mut self, found: &Found<'data>, symbol: &'data Symbol) {
-        let container = self.container;
+    fn variable(&mut self, container: &Container<'data>, found: &Found<'data>, symbol: &'data Symbol) {
         let place = symbol.section.get(container.order);
         let is_hidden = !symbol.is_visible();
         let holds_maps = found.maps == Some(place) || found.struct_ops.contains(&Some(place));
@@ -324,6 +262,82 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                 map.see_hidden(place);
             }
             map.take_offset(place, value, |name| container.symbol_is_named(symbol, name));
+        }
+    }
+}
+
+/// The section, if programs are looked for in it.
+fn home<'data>(
+    container: &Container<'data>,
+    options: &Options<'_>,
+    place: u16,
+    found: &Found<'data>,
+) -> Option<Home<'data>> {
+    let order = container.order;
+    let section = container.section(place).filter(|_| place != 0)?;
+    let is_code =
+        section.kind.get(order) == section_type::PROGBITS && section.flags.get(order) & EXECINSTR != 0;
+    let bytes = container.contents(section).filter(|bytes| is_code && !bytes.is_empty())?;
+    let full_name = container.section_name(section).filter(|name| may_hold_programs(name))?;
+    let is_text = found.text == Some(place);
+    let (name, autoload) = match full_name.strip_prefix('?') {
+        Some(name) => (name, false),
+        None => (full_name, true),
+    };
+    let kind = if is_text { None } else { section_row(options, name) };
+    Some(Home { place, bytes, full_name, name, autoload, is_text, kind })
+}
+
+/// The program that a function's symbol names.
+fn program<'data>(
+    container: &Container<'data>,
+    home: &Home<'data>,
+    position: usize,
+    symbol: &Symbol,
+) -> Result<Program<'data>, OpenError> {
+    let order = container.order;
+    let (offset, size) = (symbol.value.get(order), symbol.size.get(order));
+    let section = || Label::new(home.full_name);
+    let name = container
+        .symbol_name(symbol)
+        .ok_or_else(|| OpenError::ProgramName { section: section(), symbol: position })?;
+    let program = || Label::new(name);
+    let code = usize::try_from(offset)
+        .ok()
+        .zip(usize::try_from(size).ok())
+        .and_then(|(offset, size)| home.bytes.get(offset..)?.get(..size))
+        .ok_or_else(|| OpenError::ProgramBeyondSection {
+            section: section(),
+            program: program(),
+            offset,
+            size,
+        })?;
+    if !home.is_text && symbol.binding() == elf::binding::LOCAL {
+        return Err(OpenError::ProgramIsStatic { section: section(), program: program() });
+    }
+    let whole = !code.is_empty() && code.len() & 7 == 0 && offset & 7 == 0;
+    let Some(first) = u32::try_from(offset >> 3).ok().filter(|_| whole) else {
+        let (section, program) = (section(), program());
+        return Err(OpenError::ProgramCorrupted { section, program, offset, size });
+    };
+    Ok(Program::new(Parts {
+        name,
+        section_name: home.name,
+        section: home.place,
+        offset: first,
+        instructions: elf::records(code),
+        kind: home.kind,
+        is_subprogram: home.is_text,
+        autoload: home.autoload,
+    }))
+}
+
+/// The row of the section tables that the name matches.
+fn section_row(options: &Options<'_>, section: &str) -> Option<usize> {
+    match options.section_table {
+        SectionTable::Linux => SectionKind::position(section),
+        SectionTable::Windows => {
+            WindowsSection::position(section).map(|row| row.saturating_add(SectionKind::COUNT))
         }
     }
 }

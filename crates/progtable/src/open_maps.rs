@@ -2,29 +2,33 @@
 
 use crate::btf::{self, Btf, Type, kind};
 use crate::elf;
-use crate::error::{BtfError, Label, OpenError};
-use crate::map::{Map, NO_OFFSET, NO_SECTION};
-use crate::map_definition;
+use crate::error::{BtfError, OpenError};
+use crate::map::{Map, NO_OFFSET, NO_SECTION, Parsed};
+use crate::map_definition::{self, Refusal};
 use crate::map_name::object_name;
 use crate::map_problem::MapProblem;
 use crate::open::{Found, Opening, STRUCT_OPS};
 
 impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAMS, MAPS> {
+    #[inline(never)]
     pub(crate) fn declared_maps(&mut self, found: &Found<'data>) -> Result<(), OpenError> {
-        let has_struct_ops = found.struct_ops.iter().any(Option::is_some);
-        let needed = found.maps.is_some() || has_struct_ops;
+        let needed = found.maps.is_some() || found.struct_ops.iter().any(Option::is_some);
         let Some(bytes) = found.btf else {
             return if needed { Err(BtfError::Missing.into()) } else { Ok(()) };
         };
         // Each map has some dozen members, each of which takes a few lookups.
         let lookups = MAPS.saturating_add(1).saturating_mul(LOOKUPS_PER_MAP);
-        let mut btf = Btf::empty(self.container.order);
+        let mut btf: Btf<'_> = Btf::empty(self.container.order);
         match btf.index(bytes, lookups) {
-            Ok(()) => {}
-            Err(error) if needed => return Err(error.into()),
+            Ok(()) => self.described(found, &btf),
+            Err(error) if needed => Err(error.into()),
             // Nothing but names of types is lost.
-            Err(_) => return Ok(()),
+            Err(_) => Ok(()),
         }
+    }
+
+    fn described(&mut self, found: &Found<'data>, btf: &Btf<'data>) -> Result<(), OpenError> {
+        let has_struct_ops = found.struct_ops.iter().any(Option::is_some);
         let mut seen_maps = false;
         let mut seen_kconfig = false;
         let mut seen_struct_ops = [false; STRUCT_OPS.len()];
@@ -37,18 +41,18 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                 && btf.string_is(datasec.name, ".maps")
             {
                 seen_maps = true;
-                self.variables(&btf, &datasec, place)?;
+                self.variables(btf, &datasec, place)?;
             } else if !seen_kconfig && btf.string_is(datasec.name, ".kconfig") {
                 seen_kconfig = true;
-                self.kconfig(&btf, &datasec)?;
+                self.kconfig(btf, &datasec)?;
             } else if has_struct_ops
-                && let Some((which, place)) = struct_ops_section(&btf, &datasec, found)
+                && let Some((which, place)) = struct_ops_section(btf, &datasec, found)
                 && let Some(seen @ false) = seen_struct_ops.get_mut(which)
             {
                 *seen = true;
-                self.struct_ops(&btf, &datasec, place, which)?;
+                self.struct_ops(btf, &datasec, place, which)?;
             } else {
-                self.global_variables(&btf, &datasec)?;
+                self.global_variables(btf, &datasec)?;
             }
         }
         if found.maps.is_some() && !seen_maps {
@@ -63,6 +67,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
     }
 
     /// The maps of `.maps`.
+    #[inline(never)]
     fn variables(&mut self, btf: &Btf<'data>, datasec: &Type<'data>, place: u16) -> Result<(), OpenError> {
         let order = self.container.order;
         let section_size = self.container.section(place).map_or(0, |section| section.size.get(order));
@@ -72,37 +77,57 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                 continue;
             }
             let variable = btf.find(id)?;
-            let name = name_of(btf, &variable)?;
-            let problem = |problem| OpenError::Map { map: Label::new(name), problem };
+            let Some(name) = name_of(btf, &variable) else { return unnamed(btf, &variable) };
             // Clang leaves the section's size and the offsets open; a linker fills them in.
             let offset = if datasec.size == 0 { NO_OFFSET } else { offset };
             let known = if offset == NO_OFFSET { 0 } else { offset };
             if u64::from(known).saturating_add(u64::from(size)) > section_size {
-                return Err(problem(MapProblem::OutsideSection));
+                return Refusal::Map(MapProblem::OutsideSection).named(name);
             }
-            if variable.kind() != kind::VAR {
-                return Err(problem(MapProblem::NotAStruct));
+            let mut parsed = Parsed::default();
+            match self.declaration(btf, &variable, size, &mut parsed) {
+                Ok(()) => self.add_map(Map::declared(name, place, offset, &parsed)),
+                Err(refusal) => return refusal.named(name),
             }
-            let [linkage] = btf.words(&variable)?;
-            if linkage != btf::linkage::GLOBAL {
-                return Err(problem(MapProblem::Linkage { linkage }));
-            }
-            let definition = btf.resolve(variable.size)?;
-            if definition.kind() != kind::STRUCT {
-                return Err(problem(MapProblem::NotAStruct));
-            }
-            if definition.size > size {
-                return Err(problem(MapProblem::OutsideSection));
-            }
-            let parsed = map_definition::parse(btf, name, &definition, self.options)?;
-            self.add_map(Map::declared(name, place, offset, parsed));
+        }
+        Ok(())
+    }
+
+    /// Reads the declaration of a map that is `variable`, of `size` bytes.
+    #[inline(never)]
+    fn declaration(
+        &self,
+        btf: &Btf<'data>,
+        variable: &Type<'data>,
+        size: u32,
+        parsed: &mut Parsed,
+    ) -> Result<(), Refusal> {
+        if variable.kind() != kind::VAR {
+            return Err(Refusal::Map(MapProblem::NotAStruct));
+        }
+        let [linkage] = btf.words(variable)?;
+        if linkage != btf::linkage::GLOBAL {
+            return Err(Refusal::Map(MapProblem::Linkage { linkage }));
+        }
+        let definition = btf.resolve(variable.size)?;
+        if definition.kind() != kind::STRUCT {
+            return Err(Refusal::Map(MapProblem::NotAStruct));
+        }
+        if definition.size > size {
+            return Err(Refusal::Map(MapProblem::OutsideSection));
+        }
+        parsed.inner = map_definition::parse(btf, &definition, self.options, parsed)?;
+        if parsed.inner != 0 {
+            // Read now, so that what is wrong with it is found when the object is opened.
+            map_definition::parse_inner(btf, parsed.inner, self.options, &mut Parsed::default())?;
         }
         Ok(())
     }
 
     /// The map of kernel configuration values: as large as its variables together. libbpf sorts them by
     /// alignment, and so needs no padding.
-    fn kconfig(&mut self, btf: &Btf<'data>, datasec: &Type<'data>) -> Result<(), OpenError> {
+    #[inline(never)]
+    fn kconfig(&mut self, btf: &Btf<'data>, datasec: &Type<'data>) -> Result<(), BtfError> {
         let mut total = 0_u32;
         for [id, _, _] in btf.triples(datasec) {
             total = total.saturating_add(btf.size_of(id)?.unwrap_or(0));
@@ -116,6 +141,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
         Ok(())
     }
 
+    #[inline(never)]
     fn struct_ops(
         &mut self,
         btf: &Btf<'data>,
@@ -129,10 +155,10 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                 continue;
             }
             let variable = btf.find(id)?;
-            let name = name_of(btf, &variable)?;
+            let Some(name) = name_of(btf, &variable) else { return unnamed(btf, &variable) };
             let structure = btf.resolve(variable.size)?;
             if variable.kind() != kind::VAR || structure.kind() != kind::STRUCT {
-                return Err(OpenError::Map { map: Label::new(name), problem: MapProblem::NotAStruct });
+                return Refusal::Map(MapProblem::NotAStruct).named(name);
             }
             let offset = if datasec.size == 0 { NO_OFFSET } else { offset };
             let section = STRUCT_OPS.get(which).copied().unwrap_or_default();
@@ -144,7 +170,8 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
     /// Lets the internal map of a section be mapped into memory if the section has a variable that is not
     /// static. The other half of the condition, a symbol that is not hidden, is known after the symbols:
     /// until then the flag is only prepared.
-    fn global_variables(&mut self, btf: &Btf<'data>, datasec: &Type<'data>) -> Result<(), OpenError> {
+    #[inline(never)]
+    fn global_variables(&mut self, btf: &Btf<'data>, datasec: &Type<'data>) -> Result<(), BtfError> {
         let container = self.container;
         let Some(name) = btf.string_bytes(datasec.name, elf::MAX_SECTION_NAME) else { return Ok(()) };
         let names = |map: &Map<'_>| {
@@ -173,13 +200,13 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
     }
 }
 
-fn name_of<'data>(btf: &Btf<'data>, variable: &Type<'data>) -> Result<&'data str, OpenError> {
-    btf.short_string(variable.name, elf::MAX_SECTION_NAME).filter(|name| !name.is_empty()).ok_or_else(|| {
-        OpenError::Map {
-            map: Label::new(btf.string(variable.name).unwrap_or_default()),
-            problem: MapProblem::Name,
-        }
-    })
+fn name_of<'data>(btf: &Btf<'data>, variable: &Type<'data>) -> Option<&'data str> {
+    btf.short_string(variable.name, elf::MAX_SECTION_NAME).filter(|name| !name.is_empty())
+}
+
+#[cold]
+fn unnamed(btf: &Btf<'_>, variable: &Type<'_>) -> Result<(), OpenError> {
+    Refusal::Map(MapProblem::Name).named(btf.string(variable.name).unwrap_or_default())
 }
 
 /// Which of the `struct_ops` sections a data section describes.

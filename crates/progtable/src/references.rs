@@ -8,7 +8,7 @@ use crate::info::FunctionRecords;
 use crate::object_file::ObjectFile;
 use crate::program::Program;
 use crate::relocate_error::{RelocateError, RelocateErrorKind};
-use crate::walk::{Event, Refer, Target, Walk};
+use crate::walk::{self, Event, Fault, Refer, Target, Walk};
 
 /// One reference: an instruction, and what it refers to.
 #[derive(Clone, Copy, Debug)]
@@ -52,76 +52,71 @@ pub enum ReferenceTarget<'f, 'data> {
 /// item that is an error is the last.
 pub(crate) struct References<'f, 'data, const PROGRAMS: usize, const MAPS: usize> {
     file: &'f ObjectFile<'data, PROGRAMS, MAPS>,
-    walk: Option<Walk<'f, 'data, PROGRAMS, MAPS>>,
-    /// What remains to be said of the function that was placed last.
-    core: Option<(&'f Program<'data>, FunctionRecords<'data>)>,
-    externs: Option<Externs<'data>>,
-    /// Why the walk did not begin.
-    refused: Option<RelocateError>,
+    walk: Walk<'f, 'data, PROGRAMS, MAPS>,
+    externs: Externs<'f, 'data>,
+    unsaid: Unsaid<'f, 'data>,
+}
+
+/// What is to be said before the walk goes on.
+enum Unsaid<'f, 'data> {
+    Nothing,
+    /// What remains of the function that was placed last.
+    CoRe(&'f Program<'data>, FunctionRecords<'data>),
+    /// Why the walk did not begin, and the names of the program, which may be another object's.
+    Refused([&'data str; 2], RelocateErrorKind),
 }
 
 impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> References<'f, 'data, PROGRAMS, MAPS> {
+    /// Not inlined, so that it is made where it stays.
+    #[inline(never)]
     pub(crate) fn of(file: &'f ObjectFile<'data, PROGRAMS, MAPS>, program: &Program<'data>) -> Self {
-        let (walk, refused) = match Walk::new(file, program) {
-            Ok(walk) => (Some(walk), None),
-            Err(error) => (None, Some(error)),
+        let (start, unsaid) = match walk::start(file, program) {
+            Ok(start) => (start, Unsaid::Nothing),
+            Err(kind) => (u32::MAX, Unsaid::Refused([program.name(), program.section_name()], kind)),
         };
-        Self { file, walk, core: None, externs: None, refused }
+        Self { file, walk: Walk::from(file, start), externs: Externs::of(file), unsaid }
     }
 
-    fn step(&mut self) -> Result<Option<Reference<'f, 'data>>, RelocateError> {
-        let file = self.file;
-        loop {
-            if let Some((function, records)) = &mut self.core {
-                match records.next() {
-                    Some(Ok((position, record))) => {
-                        let target = ReferenceTarget::CoRe(record.at(position));
-                        let instruction = elf::index(position);
-                        return Ok(Some(Reference { function, instruction, target }));
-                    }
-                    Some(Err(kind)) => return Err(RelocateError::new(function, 0, kind)),
-                    None => self.core = None,
-                }
-            }
-            let Some(walk) = &mut self.walk else { return Ok(None) };
-            match walk.next().transpose()? {
-                None => return Ok(None),
-                Some(Event::Place { program, .. }) => {
-                    let function = file.programs.get(program);
-                    self.core =
-                        function.map(|found| (found, FunctionRecords::of(file, found, InfoKind::CoRe)));
-                }
-                Some(Event::Refer(refer)) => {
-                    let Some(function) = file.programs.get(refer.program) else { continue };
-                    let error = |kind| RelocateError::new(function, refer.position, kind);
-                    let Some(target) =
-                        self.target(&refer).map_err(|btf| error(RelocateErrorKind::Btf(btf)))?
-                    else {
-                        continue;
-                    };
-                    return Ok(Some(Reference { function, instruction: refer.position, target }));
-                }
-            }
+    #[cold]
+    #[inline(never)]
+    fn refusal(&mut self) -> Option<Result<Reference<'f, 'data>, RelocateError>> {
+        match core::mem::replace(&mut self.unsaid, Unsaid::Nothing) {
+            Unsaid::Refused(names, kind) => Some(Err(RelocateError::about(names, 0, kind))),
+            _ => None,
         }
     }
 
+    /// What is wrong, and the end.
+    #[cold]
+    #[inline(never)]
+    fn fail(&mut self, fault: &Fault) -> Option<Result<Reference<'f, 'data>, RelocateError>> {
+        self.walk.end();
+        self.unsaid = Unsaid::Nothing;
+        Some(Err(fault.named(self.file)))
+    }
+
+    /// Not inlined: few have records of this kind.
+    #[inline(never)]
+    fn say_core(&mut self, program: u32) {
+        if let Some(function) = self.file.programs.get(elf::index(program)) {
+            self.unsaid = Unsaid::CoRe(function, FunctionRecords::of(self.file, function, InfoKind::CoRe));
+        }
+    }
+
+    fn function(&self, index: u32) -> Option<&'f Program<'data>> {
+        self.file.programs.get(elf::index(index))
+    }
+
     fn target(&mut self, refer: &Refer) -> Result<Option<ReferenceTarget<'f, 'data>>, BtfError> {
-        let file = self.file;
         Ok(match refer.target {
-            Target::Map(map) => Some(ReferenceTarget::Map { map }),
+            Target::Map(map) => Some(ReferenceTarget::Map { map: elf::index(map) }),
             Target::Variable(map, symbol) => {
                 let offset = refer.instruction.imm().cast_unsigned().wrapping_add(symbol);
-                Some(ReferenceTarget::Variable { map, offset })
+                Some(ReferenceTarget::Variable { map: elf::index(map), offset })
             }
-            Target::Call { callee, .. } => file.programs.get(callee).map(ReferenceTarget::Call),
-            Target::Function { callee, .. } => file.programs.get(callee).map(ReferenceTarget::Callback),
-            Target::Extern(symbol) => {
-                let externs = match &mut self.externs {
-                    Some(externs) => externs,
-                    None => self.externs.insert(Externs::of(file)?),
-                };
-                Some(ReferenceTarget::Extern(externs.find(symbol)?))
-            }
+            Target::Call { callee, .. } => self.function(callee).map(ReferenceTarget::Call),
+            Target::Function { callee, .. } => self.function(callee).map(ReferenceTarget::Callback),
+            Target::Extern(symbol) => Some(ReferenceTarget::Extern(self.externs.find(symbol)?)),
         })
     }
 }
@@ -129,15 +124,42 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> References<'f, 'data, 
 impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Iterator for References<'f, 'data, PROGRAMS, MAPS> {
     type Item = Result<Reference<'f, 'data>, RelocateError>;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(error) = self.refused.take() {
-            return Some(Err(error));
+        let file = self.file;
+        loop {
+            match &mut self.unsaid {
+                Unsaid::Nothing => {}
+                Unsaid::Refused(..) => return self.refusal(),
+                Unsaid::CoRe(function, records) => match records.next() {
+                    Some(Ok((position, record))) => {
+                        let target = ReferenceTarget::CoRe(record.at(position));
+                        let instruction = elf::index(position);
+                        return Some(Ok(Reference { function, instruction, target }));
+                    }
+                    Some(Err(kind)) => return self.fail(&self.walk.fault(kind)),
+                    None => self.unsaid = Unsaid::Nothing,
+                },
+            }
+            match &self.walk.step() {
+                Err(fault) => return self.fail(fault),
+                Ok(None) => return None,
+                Ok(Some(Event::Place { program, .. })) => {
+                    self.say_core(*program);
+                }
+                Ok(Some(Event::Refer(refer))) => {
+                    let Some(function) = file.programs.get(elf::index(refer.program)) else { continue };
+                    match self.target(refer) {
+                        Ok(None) => {}
+                        Ok(Some(target)) => {
+                            let instruction = elf::index(refer.position);
+                            return Some(Ok(Reference { function, instruction, target }));
+                        }
+                        Err(btf) => return self.fail(&refer.fault(RelocateErrorKind::Btf(btf))),
+                    }
+                }
+            }
         }
-        let step = self.step();
-        if step.is_err() {
-            (self.walk, self.core) = (None, None);
-        }
-        step.transpose()
     }
 }
 
@@ -175,12 +197,11 @@ impl<const MAPS: usize> Needs<MAPS> {
         file: &ObjectFile<'data, PROGRAMS, MAPS>,
         program: &Program<'data>,
     ) -> Result<Self, RelocateError> {
-        let layout = file.layout(program)?;
         let mut needs = Self {
             maps: [false; MAPS],
-            instructions: layout.len(),
+            instructions: 0,
             map_references: 0,
-            subprograms: layout.functions().skip(1).count(),
+            subprograms: 0,
             calls: 0,
             kconfig: 0,
             addresses: 0,
@@ -190,32 +211,64 @@ impl<const MAPS: usize> Needs<MAPS> {
             weak: 0,
             core: 0,
         };
-        let kconfig = file.maps.iter().position(|map| map.is_kconfig());
-        for reference in file.references(program) {
-            let counter = match reference?.target {
-                ReferenceTarget::Map { map } | ReferenceTarget::Variable { map, .. } => {
-                    needs.refer_to(Some(map));
-                    &mut needs.map_references
-                }
-                ReferenceTarget::Call(_) | ReferenceTarget::Callback(_) => &mut needs.calls,
-                ReferenceTarget::CoRe(_) => &mut needs.core,
-                ReferenceTarget::Extern(found) => {
-                    needs.weak = needs.weak.saturating_add(usize::from(found.is_weak()));
-                    match found.kind() {
-                        ExternKind::Kconfig => {
-                            needs.refer_to(kconfig);
-                            &mut needs.kconfig
-                        }
-                        ExternKind::Address => &mut needs.addresses,
-                        ExternKind::Variable => &mut needs.variables,
-                        ExternKind::Function => &mut needs.functions,
-                        ExternKind::Undescribed => &mut needs.undescribed,
+        let start = match walk::start(file, program) {
+            Ok(start) => start,
+            Err(kind) => return RelocateError::fail(program, 0, kind),
+        };
+        // Not counted over `References`, which say more than is asked for here, and are larger.
+        let mut externs = Externs::of(file);
+        let mut walk = Walk::from(file, start);
+        loop {
+            match &walk.step() {
+                Ok(Some(Event::Place { program, base })) => {
+                    needs.subprograms = needs.subprograms.saturating_add(usize::from(*base != 0));
+                    match file.programs.get(elf::index(*program)).map(|function| core_records(file, function))
+                    {
+                        Some(Ok(count)) => needs.core = needs.core.saturating_add(count),
+                        Some(Err(kind)) => return walk.fault(kind).fail(file),
+                        None => {}
                     }
                 }
-            };
-            *counter = counter.saturating_add(1);
+                Ok(Some(Event::Refer(refer))) => match needs.count(file, &mut externs, refer.target) {
+                    Ok(counter) => *counter = counter.saturating_add(1),
+                    Err(btf) => return refer.fault(RelocateErrorKind::Btf(btf)).fail(file),
+                },
+                Ok(None) => break,
+                Err(fault) => return fault.fail(file),
+            }
         }
+        needs.instructions = walk.len();
         Ok(needs)
+    }
+
+    /// Takes note of one reference; what it counts as is given back.
+    fn count<'data, const PROGRAMS: usize>(
+        &mut self,
+        file: &ObjectFile<'data, PROGRAMS, MAPS>,
+        externs: &mut Externs<'_, 'data>,
+        target: Target,
+    ) -> Result<&mut usize, BtfError> {
+        Ok(match target {
+            Target::Map(map) | Target::Variable(map, _) => {
+                self.refer_to(Some(elf::index(map)));
+                &mut self.map_references
+            }
+            Target::Call { .. } | Target::Function { .. } => &mut self.calls,
+            Target::Extern(symbol) => {
+                let found = externs.find(symbol)?;
+                self.weak = self.weak.saturating_add(usize::from(found.is_weak()));
+                match found.kind() {
+                    ExternKind::Kconfig => {
+                        self.refer_to(file.maps.iter().position(|map| map.is_kconfig()));
+                        &mut self.kconfig
+                    }
+                    ExternKind::Address => &mut self.addresses,
+                    ExternKind::Variable => &mut self.variables,
+                    ExternKind::Function => &mut self.functions,
+                    ExternKind::Undescribed => &mut self.undescribed,
+                }
+            }
+        })
     }
 
     /// The maps that the program refers to, by their indices, rising.
@@ -248,4 +301,14 @@ impl<const MAPS: usize> Needs<MAPS> {
             *used = true;
         }
     }
+}
+
+/// How many CO-RE relocations the function has.
+#[inline(never)]
+fn core_records<const PROGRAMS: usize, const MAPS: usize>(
+    file: &ObjectFile<'_, PROGRAMS, MAPS>,
+    function: &Program<'_>,
+) -> Result<usize, RelocateErrorKind> {
+    let mut records = FunctionRecords::of(file, function, InfoKind::CoRe);
+    records.try_fold(0_usize, |count, record| record.map(|_| count.saturating_add(1)))
 }

@@ -1,15 +1,16 @@
 //! Linking: a program, the subprograms that it calls, and what they refer to become one sequence of
 //! instructions, the one that libbpf makes.
 
+use crate::btf_ext::InfoKind;
 use crate::elf;
 use crate::error::Label;
 use crate::externs::{Extern, ExternKind, Externs};
-use crate::info::core_records;
+use crate::info::FunctionRecords;
 use crate::instruction::Instruction;
 use crate::object_file::ObjectFile;
 use crate::program::Program;
 use crate::relocate_error::{RelocateError, RelocateErrorKind};
-use crate::walk::{CALL, Event, PSEUDO_CALL, PSEUDO_FUNC, Refer, Target, Walk};
+use crate::walk::{self, CALL, Event, Fault, PSEUDO_CALL, PSEUDO_FUNC, Refer, Target, Walk};
 
 /// Knows what only a kernel knows: where an object's externs are.
 ///
@@ -68,70 +69,109 @@ pub struct KernelObject {
     pub fd_index: i16,
 }
 
-/// Links `program` into `buffer` and says how many instructions that makes; writes only what fits.
-pub(crate) fn link<'data, const PROGRAMS: usize, const MAPS: usize>(
+/// Links `program` into `buffer`.
+pub(crate) fn link<'b, 'data, const PROGRAMS: usize, const MAPS: usize>(
     file: &ObjectFile<'data, PROGRAMS, MAPS>,
     program: &Program<'data>,
     map_reference: impl Fn(usize) -> i32,
     resolver: &mut impl Resolver,
-    buffer: &mut [Instruction],
-) -> Result<usize, RelocateError> {
+    buffer: &'b mut [Instruction],
+) -> Result<&'b [Instruction], RelocateError> {
     if file.container.order != elf::Order::NATIVE {
-        return Err(RelocateError::new(program, 0, RelocateErrorKind::ByteOrder));
+        return RelocateError::fail(program, 0, RelocateErrorKind::ByteOrder);
     }
-    let mut walk = Walk::new(file, program)?;
-    let mut linker = Linker { file, buffer, externs: None };
-    for event in walk.by_ref() {
-        match event? {
-            Event::Place { program, base } => {
-                let Some(program) = file.programs.get(program) else { continue };
-                if !resolver.handles_core() {
-                    refuse_core(file, program)?;
-                }
-                linker.copy(program, base);
+    let start = match walk::start(file, program) {
+        Ok(start) => start,
+        Err(kind) => return RelocateError::fail(program, 0, kind),
+    };
+    let mut linker = Linker { file, buffer: &mut *buffer, externs: Externs::of(file) };
+    let mut walk = Walk::from(file, start);
+    loop {
+        let done = match &walk.step() {
+            Ok(Some(Event::Place { program, base })) => {
+                linker.place(*program, *base, resolver.handles_core())
             }
-            Event::Refer(refer) => linker.refer(&refer, &map_reference, resolver).map_err(|kind| {
-                RelocateError::new(file.programs.get(refer.program).unwrap_or(program), refer.position, kind)
-            })?,
+            Ok(Some(Event::Refer(refer))) => match refer.target {
+                Target::Extern(symbol) => linker.external(refer, symbol, &map_reference, resolver),
+                _ => linker.refer(refer, &map_reference),
+            },
+            Ok(None) => break,
+            Err(fault) => return fault.fail(file),
+        };
+        if let Err(fault) = &done {
+            return fault.fail(file);
         }
     }
-    Ok(walk.len())
+    let (needed, available) = (walk.len(), buffer.len());
+    match buffer.get(..needed) {
+        Some(linked) => Ok(linked),
+        None => RelocateError::fail(program, 0, RelocateErrorKind::BufferTooShort { needed, available }),
+    }
+}
+
+/// How many instructions linking `program` makes, whatever they refer to.
+pub(crate) fn len<'data, const PROGRAMS: usize, const MAPS: usize>(
+    file: &ObjectFile<'data, PROGRAMS, MAPS>,
+    program: &Program<'data>,
+) -> Result<usize, RelocateError> {
+    let start = match walk::start(file, program) {
+        Ok(start) => start,
+        Err(kind) => return RelocateError::fail(program, 0, kind),
+    };
+    let mut walk = Walk::from(file, start);
+    loop {
+        match walk.step() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(walk.len()),
+            Err(fault) => return fault.fail(file),
+        }
+    }
 }
 
 struct Linker<'f, 'data, const PROGRAMS: usize, const MAPS: usize> {
     file: &'f ObjectFile<'data, PROGRAMS, MAPS>,
     buffer: &'f mut [Instruction],
-    /// Made when the first is met: most programs have none.
-    externs: Option<Externs<'data>>,
+    externs: Externs<'f, 'data>,
 }
 
 impl<'data, const PROGRAMS: usize, const MAPS: usize> Linker<'_, 'data, PROGRAMS, MAPS> {
-    fn copy(&mut self, program: &Program<'data>, base: usize) {
-        let end = base.saturating_add(program.len());
-        if let Some(room) = self.buffer.get_mut(base..end) {
+    /// Copies a program to where it is placed; one with CO-RE relocations is refused if nobody handles them: without
+    /// the kernel's types its field offsets would be those of the build machine.
+    #[inline(never)]
+    fn place(&mut self, index: u32, base: u32, handles_core: bool) -> Result<(), Fault> {
+        let Some(program) = self.file.programs.get(elf::index(index)) else { return Ok(()) };
+        if !handles_core {
+            match FunctionRecords::of(self.file, program, InfoKind::CoRe).next() {
+                None => {}
+                Some(Ok((position, _))) => {
+                    return Err(Fault { program: index, position, kind: RelocateErrorKind::NeedsCoRe });
+                }
+                Some(Err(kind)) => return Err(Fault { program: index, position: 0, kind }),
+            }
+        }
+        let base = elf::index(base);
+        if let Some(room) = self.buffer.get_mut(base..base.saturating_add(program.len())) {
             for (to, from) in room.iter_mut().zip(program.instructions()) {
                 *to = *from;
             }
         }
+        Ok(())
     }
 
-    fn refer(
-        &mut self,
-        refer: &Refer,
-        map_reference: &impl Fn(usize) -> i32,
-        resolver: &mut impl Resolver,
-    ) -> Result<(), RelocateErrorKind> {
-        let Refer { at, instruction, .. } = *refer;
+    #[inline(never)]
+    fn refer(&mut self, refer: &Refer, map_reference: &impl Fn(usize) -> i32) -> Result<(), Fault> {
+        let (at, instruction) = (elf::index(refer.at), refer.instruction);
         match refer.target {
-            Target::Map(map) if self.is_created(map) => {
-                self.write(at, instruction.with_src(PSEUDO_MAP_FD).with_imm(map_reference(map)));
+            Target::Map(map) if self.is_created(elf::index(map)) => {
+                let reference = map_reference(elf::index(map));
+                self.write(at, instruction.with_src(PSEUDO_MAP_FD).with_imm(reference));
             }
             Target::Variable(map, symbol_offset) => {
                 let offset = instruction.imm().wrapping_add(symbol_offset.cast_signed());
-                self.value(refer, map, offset, map_reference)?;
+                self.value(refer, elf::index(map), offset, map_reference)?;
             }
             Target::Map(map) => {
-                self.poison(refer, map)?;
+                self.poison(refer, elf::index(map))?;
             }
             Target::Call { distance, .. } => {
                 self.write(at, instruction.with_src(PSEUDO_CALL).with_imm(distance));
@@ -139,31 +179,28 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Linker<'_, 'data, PROGRAMS
             Target::Function { distance, .. } => {
                 self.write(at, instruction.with_src(PSEUDO_FUNC).with_imm(distance));
             }
-            Target::Extern(symbol) => {
-                let externs = match &mut self.externs {
-                    Some(externs) => externs,
-                    None => self.externs.insert(Externs::of(self.file).map_err(RelocateErrorKind::Btf)?),
-                };
-                let found = externs.find(symbol).map_err(RelocateErrorKind::Btf)?;
-                self.external(refer, &found, map_reference, resolver)?;
-            }
+            // Needs a resolver.
+            Target::Extern(_) => {}
         }
         Ok(())
     }
 
+    /// Not inlined: programs without externs have none of this on their stack.
+    #[inline(never)]
     fn external(
         &mut self,
         refer: &Refer,
-        symbol: &Extern<'data>,
+        number: u32,
         map_reference: &impl Fn(usize) -> i32,
         resolver: &mut impl Resolver,
-    ) -> Result<(), RelocateErrorKind> {
-        let Refer { at, instruction, .. } = *refer;
-        let name = || Label::new(symbol.name());
-        let missing = || match symbol.is_weak() {
-            true => Ok(()),
-            false => Err(RelocateErrorKind::Extern { symbol: name(), kind: symbol.kind() }),
+    ) -> Result<(), Fault> {
+        let (at, instruction) = (elf::index(refer.at), refer.instruction);
+        let malformed = |btf| refer.fault(RelocateErrorKind::Btf(btf));
+        let symbol = match &self.externs.find(number) {
+            Ok(symbol) => *symbol,
+            Err(btf) => return Err(malformed(*btf)),
         };
+        let symbol = &symbol;
         if instruction.opcode() == CALL {
             return match symbol.kind() {
                 ExternKind::Function => {
@@ -171,29 +208,25 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Linker<'_, 'data, PROGRAMS
                         Some(KernelObject { btf_id, fd_index, .. }) => {
                             instruction.with_src(PSEUDO_KFUNC_CALL).with_imm(btf_id).with_offset(fd_index)
                         }
-                        None => {
-                            missing()?;
-                            let rank = self.externs.as_ref().map_or(Ok(0), |externs| externs.rank(symbol));
-                            poisoned(POISONED_CALL, rank.map_err(RelocateErrorKind::Btf)?)
-                        }
+                        None if !symbol.is_weak() => return missing(refer, symbol),
+                        None => poisoned(POISONED_CALL, self.externs.rank(symbol).map_err(malformed)?),
                     };
                     self.write(at, called);
                     Ok(())
                 }
-                ExternKind::Undescribed => {
-                    Err(RelocateErrorKind::Extern { symbol: name(), kind: symbol.kind() })
-                }
-                _ => Err(RelocateErrorKind::Opcode { symbol: name(), opcode: CALL }),
+                ExternKind::Undescribed => missing(refer, symbol),
+                _ => not_called(refer, symbol),
             };
         }
         let second = self.second(refer)?;
         let (first, high) = match symbol.kind() {
             ExternKind::Kconfig => {
-                if resolver.kconfig().is_none() {
-                    missing()?;
+                if resolver.kconfig().is_none() && !symbol.is_weak() {
+                    return missing(refer, symbol);
                 }
-                let map = self.file.maps.iter().position(|map| map.is_kconfig());
-                let map = map.ok_or_else(|| RelocateErrorKind::NoSuchMap { symbol: name(), offset: 0 })?;
+                let Some(map) = self.file.maps.iter().position(|map| map.is_kconfig()) else {
+                    return no_map(refer, symbol);
+                };
                 let offset = symbol.kconfig().map_or(0, |variable| variable.offset);
                 return self.value(refer, map, offset.cast_signed(), map_reference);
             }
@@ -206,24 +239,21 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Linker<'_, 'data, PROGRAMS
                     Some(KernelObject { btf_id, btf_fd, .. }) => {
                         (instruction.with_src(PSEUDO_BTF_ID).with_imm(btf_id), btf_fd)
                     }
-                    None => {
-                        missing()?;
-                        (instruction.with_imm(0), 0)
-                    }
+                    None if !symbol.is_weak() => return missing(refer, symbol),
+                    None => (instruction.with_imm(0), 0),
                 }
             }
             ExternKind::Address => {
                 let address = match resolver.address(symbol) {
                     Some(address) => address,
-                    None => missing().map(|()| 0)?,
+                    None if !symbol.is_weak() => return missing(refer, symbol),
+                    None => 0,
                 };
                 let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
                 let (low, high) = (i32::from_le_bytes([a, b, c, d]), i32::from_le_bytes([e, f, g, h]));
                 (instruction.with_imm(low), high)
             }
-            ExternKind::Undescribed => {
-                return Err(RelocateErrorKind::Extern { symbol: name(), kind: symbol.kind() });
-            }
+            ExternKind::Undescribed => return missing(refer, symbol),
         };
         self.write(at, first);
         self.write(at.saturating_add(1), second.with_imm(high));
@@ -237,30 +267,31 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Linker<'_, 'data, PROGRAMS
         map: usize,
         offset: i32,
         map_reference: &impl Fn(usize) -> i32,
-    ) -> Result<(), RelocateErrorKind> {
+    ) -> Result<(), Fault> {
         if !self.is_created(map) {
             return self.poison(refer, map);
         }
         let second = self.second(refer)?;
         let first = refer.instruction.with_src(PSEUDO_MAP_VALUE).with_imm(map_reference(map));
-        self.write(refer.at, first);
-        self.write(refer.at.saturating_add(1), second.with_imm(offset));
+        self.write(elf::index(refer.at), first);
+        self.write(elf::index(refer.at).saturating_add(1), second.with_imm(offset));
         Ok(())
     }
 
     /// The second half of the 16-byte instruction.
-    fn second(&self, refer: &Refer) -> Result<Instruction, RelocateErrorKind> {
-        let program = self.file.programs.get(refer.program);
-        let second = program.and_then(|program| program.instructions().get(refer.position.saturating_add(1)));
-        second.copied().ok_or(RelocateErrorKind::CutOff)
+    fn second(&self, refer: &Refer) -> Result<Instruction, Fault> {
+        let program = self.file.programs.get(elf::index(refer.program));
+        let position = elf::index(refer.position).saturating_add(1);
+        let second = program.and_then(|program| program.instructions().get(position));
+        second.copied().ok_or_else(|| refer.fault(RelocateErrorKind::CutOff))
     }
 
     /// Puts two calls that no verifier accepts in the place of a load from a map that is not created.
-    fn poison(&mut self, refer: &Refer, map: usize) -> Result<(), RelocateErrorKind> {
+    fn poison(&mut self, refer: &Refer, map: usize) -> Result<(), Fault> {
         self.second(refer)?;
         let call = poisoned(POISONED_MAP, u32::try_from(map).unwrap_or(u32::MAX));
-        self.write(refer.at, call);
-        self.write(refer.at.saturating_add(1), call);
+        self.write(elf::index(refer.at), call);
+        self.write(elf::index(refer.at).saturating_add(1), call);
         Ok(())
     }
 
@@ -276,19 +307,25 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Linker<'_, 'data, PROGRAMS
     }
 }
 
-/// Refuses a program with CO-RE relocations: without the kernel's types its field offsets would be those of
-/// the build machine.
-fn refuse_core<'data, const PROGRAMS: usize, const MAPS: usize>(
-    file: &ObjectFile<'data, PROGRAMS, MAPS>,
-    program: &Program<'data>,
-) -> Result<(), RelocateError> {
-    match core_records(file, program).next() {
-        None => Ok(()),
-        Some(Ok(record)) => {
-            Err(RelocateError::new(program, elf::index(record), RelocateErrorKind::NeedsCoRe))
-        }
-        Some(Err(kind)) => Err(RelocateError::new(program, 0, kind)),
-    }
+/// Nobody knows the symbol, and the object does not do without.
+#[cold]
+#[inline(never)]
+fn missing(refer: &Refer, symbol: &Extern<'_>) -> Result<(), Fault> {
+    Err(refer.fault(RelocateErrorKind::Extern { symbol: Label::new(symbol.name()), kind: symbol.kind() }))
+}
+
+/// Something is called that is no function.
+#[cold]
+#[inline(never)]
+fn not_called(refer: &Refer, symbol: &Extern<'_>) -> Result<(), Fault> {
+    Err(refer.fault(RelocateErrorKind::Opcode { symbol: Label::new(symbol.name()), opcode: CALL }))
+}
+
+/// A configuration value, and no map of them.
+#[cold]
+#[inline(never)]
+fn no_map(refer: &Refer, symbol: &Extern<'_>) -> Result<(), Fault> {
+    Err(refer.fault(RelocateErrorKind::NoSuchMap { symbol: Label::new(symbol.name()), offset: 0 }))
 }
 
 fn poisoned(base: i32, index: u32) -> Instruction {

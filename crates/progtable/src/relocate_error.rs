@@ -19,12 +19,27 @@ pub struct RelocateError {
 
 impl RelocateError {
     pub(crate) fn new(program: &Program<'_>, instruction: usize, kind: RelocateErrorKind) -> Self {
-        Self {
-            program: Label::new(program.name()),
-            section: Label::new(program.section_name()),
-            instruction,
-            kind,
-        }
+        Self::about([program.name(), program.section_name()], instruction, kind)
+    }
+
+    /// Names are the program's and its section's. Not inlined: as labels they are long, and are to be on nobody's
+    /// stack but where there is an error.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn about(names: [&str; 2], instruction: usize, kind: RelocateErrorKind) -> Self {
+        let [program, section] = names.map(Label::new);
+        Self { program, section, instruction, kind }
+    }
+
+    /// [`new`](Self::new) as a result, which is made where it goes to.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn fail<T>(
+        program: &Program<'_>,
+        instruction: usize,
+        kind: RelocateErrorKind,
+    ) -> Result<T, Self> {
+        Err(Self::new(program, instruction, kind))
     }
 
     /// The program, or the subprogram that it pulled in, in which the trouble is.

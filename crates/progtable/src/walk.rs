@@ -18,22 +18,23 @@ use crate::error::Label;
 use crate::instruction::Instruction;
 use crate::object_file::ObjectFile;
 use crate::program::Program;
-use crate::relocate_error::{RelocateError, RelocateErrorKind};
+use crate::relocate_error::{RelocateError, RelocateErrorKind as Kind};
 
-/// A walk that has begun; an iterator that ends after the first error.
+/// A walk. It has state for each program that there is room for, so it is made where it stays, and nothing can fail
+/// before the first step.
 pub(crate) struct Walk<'f, 'data, const PROGRAMS: usize, const MAPS: usize> {
     file: &'f ObjectFile<'data, PROGRAMS, MAPS>,
     /// Where each program of the table was placed; 0 for those that were not, and for the first.
-    placed: [u32; PROGRAMS],
+    placed: [U24; PROGRAMS],
     /// Instructions placed so far.
     len: u32,
     of_section: Relocations<'data>,
     of_text: Relocations<'data>,
-    /// Programs that wait for the end of one that they call.
-    held: heapless::Vec<Frame, PROGRAMS>,
+    /// Programs that wait for the end of one that they call, and the next of their instructions to look at. Where they
+    /// were placed is known, and their relocations are found again.
+    held: heapless::Vec<Spot, PROGRAMS, u16>,
     frame: Option<Frame>,
-    /// Said with the next step: a call comes after the placing of what is called.
-    pending: Option<Event>,
+    unsaid: Unsaid,
 }
 
 /// A program that is being walked.
@@ -49,11 +50,67 @@ struct Frame {
     cursor: u32,
 }
 
+/// A program of the table, and a place in it or in a linked program, which is below [`MAX_LEN`]. There may be as many
+/// of these as programs: each takes five bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot {
+    program: [u8; 2],
+    instruction: U24,
+}
+
+impl Spot {
+    pub(crate) fn new(program: u32, instruction: u32) -> Self {
+        // A table does not have more: see `ObjectFile`.
+        let [a, b, _, _] = program.to_le_bytes();
+        Self { program: [a, b], instruction: U24::new(instruction) }
+    }
+
+    pub(crate) fn program(self) -> u32 {
+        u32::from(u16::from_le_bytes(self.program))
+    }
+
+    pub(crate) fn instruction(self) -> u32 {
+        self.instruction.get()
+    }
+}
+
+/// A number of 24 bits.
+#[derive(Clone, Copy)]
+struct U24([u8; 3]);
+
+impl U24 {
+    const ZERO: Self = Self([0; 3]);
+
+    fn new(number: u32) -> Self {
+        let [a, b, c, _] = number.to_le_bytes();
+        Self([a, b, c])
+    }
+
+    fn get(self) -> u32 {
+        let Self([a, b, c]) = self;
+        u32::from_le_bytes([a, b, c, 0])
+    }
+}
+
+const _: () = assert!(MAX_LEN <= 1 << 24 && size_of::<Spot>() == 5);
+
+/// What is to be said before the walk goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unsaid {
+    Nothing,
+    /// The walk is to begin.
+    Begin,
+    /// The program of the frame was placed.
+    Place,
+    /// The program that was put on hold last refers to that of the frame: said after its placing.
+    Refer,
+}
+
 /// What the walk came across.
 #[derive(Clone, Copy)]
 pub(crate) enum Event {
     /// The program of the table with that index goes to instruction `base`.
-    Place { program: usize, base: usize },
+    Place { program: u32, base: u32 },
     /// An instruction refers to something.
     Refer(Refer),
 }
@@ -62,11 +119,11 @@ pub(crate) enum Event {
 #[derive(Clone, Copy)]
 pub(crate) struct Refer {
     /// The function in which it stands, by its index in the table.
-    pub(crate) program: usize,
+    pub(crate) program: u32,
     /// Where in that function.
-    pub(crate) position: usize,
+    pub(crate) position: u32,
     /// Where in the linked program.
-    pub(crate) at: usize,
+    pub(crate) at: u32,
     /// In the machine's byte order.
     pub(crate) instruction: Instruction,
     pub(crate) target: Target,
@@ -76,45 +133,81 @@ pub(crate) struct Refer {
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
     /// The map with that index.
-    Map(usize),
+    Map(u32),
     /// A variable whose symbol stands at that offset in the value of the map with that index.
-    Variable(usize, u32),
+    Variable(u32, u32),
     /// A function, by its index in the table, and how far away it is placed, from the next instruction.
-    Call { callee: usize, distance: i32 },
+    Call { callee: u32, distance: i32 },
     /// The same, but its address is loaded.
-    Function { callee: usize, distance: i32 },
+    Function { callee: u32, distance: i32 },
     /// The symbol with that number, which the object does not define.
     Extern(u32),
 }
 
+/// What stands in the way, and at which instruction of which program of the table. Short: names are put in where
+/// it leaves the crate.
+#[derive(Clone, Copy)]
+pub(crate) struct Fault {
+    pub(crate) program: u32,
+    pub(crate) position: u32,
+    pub(crate) kind: Kind,
+}
+
+impl Fault {
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn named<const PROGRAMS: usize, const MAPS: usize>(
+        &self,
+        file: &ObjectFile<'_, PROGRAMS, MAPS>,
+    ) -> RelocateError {
+        let program = file.programs.get(elf::index(self.program));
+        let names = program.map_or([""; 2], |program| [program.name(), program.section_name()]);
+        RelocateError::about(names, elf::index(self.position), self.kind)
+    }
+
+    /// The same as a result, which is made where it goes to.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn fail<T, const PROGRAMS: usize, const MAPS: usize>(
+        &self,
+        file: &ObjectFile<'_, PROGRAMS, MAPS>,
+    ) -> Result<T, RelocateError> {
+        Err(self.named(file))
+    }
+}
+
 impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Walk<'f, 'data, PROGRAMS, MAPS> {
-    pub(crate) fn new(
-        file: &'f ObjectFile<'data, PROGRAMS, MAPS>,
-        program: &Program<'data>,
-    ) -> Result<Self, RelocateError> {
-        let error = |kind| RelocateError::new(program, 0, kind);
-        if program.is_subprogram() {
-            return Err(error(RelocateErrorKind::Subprogram));
-        }
-        let position = file.programs.iter().position(|other| other.is_same(program));
-        let position = position.ok_or_else(|| error(RelocateErrorKind::ForeignProgram))?;
-        let mut walk = Self {
+    /// A walk from the program with that index.
+    #[inline]
+    pub(crate) fn from(file: &'f ObjectFile<'data, PROGRAMS, MAPS>, program: u32) -> Self {
+        Self {
             file,
-            placed: [0; PROGRAMS],
+            placed: [U24::ZERO; PROGRAMS],
             len: 0,
-            of_section: Relocations::of(file, program.place().0).map_err(error)?,
-            of_text: match file.found.text {
-                Some(text) => Relocations::of(file, text).map_err(error)?,
-                None => Relocations::default(),
-            },
+            of_section: Relocations::NONE,
+            of_text: Relocations::NONE,
             held: heapless::Vec::new(),
-            frame: None,
-            pending: None,
+            frame: Some(Frame { program, base: 0, next: 0, cursor: 0 }),
+            unsaid: Unsaid::Begin,
+        }
+    }
+
+    #[inline(never)]
+    fn begin(&mut self) -> Result<(), Fault> {
+        let found =
+            self.frame.and_then(|frame| Some((frame, self.file.programs.get(elf::index(frame.program))?)));
+        let Some((frame, program)) = found else {
+            self.end();
+            return Ok(());
         };
-        let frame = walk.place(position, program)?;
-        walk.frame = Some(frame);
-        walk.pending = Some(Event::Place { program: position, base: 0 });
-        Ok(walk)
+        let fault = |kind| Fault { program: frame.program, position: 0, kind };
+        self.of_section.read(self.file, program.place().0).map_err(fault)?;
+        if let Some(text) = self.file.found.text {
+            self.of_text.read(self.file, text).map_err(fault)?;
+        }
+        self.frame = Some(self.place(frame.program, program).ok_or_else(|| fault(Kind::TooLong))?);
+        self.unsaid = Unsaid::Place;
+        Ok(())
     }
 
     /// Instructions placed so far; once the walk has ended, those of the linked program.
@@ -122,104 +215,187 @@ impl<'f, 'data, const PROGRAMS: usize, const MAPS: usize> Walk<'f, 'data, PROGRA
         elf::index(self.len)
     }
 
-    fn step(&mut self) -> Result<Option<Event>, RelocateError> {
-        if let Some(event) = self.pending.take() {
-            return Ok(Some(event));
-        }
-        let file = self.file;
-        let is_native = file.container.order == elf::Order::NATIVE;
-        while let Some(mut frame) = self.frame {
-            let index = elf::index(frame.program);
-            let Some(program) = file.programs.get(index) else { return Ok(None) };
-            let relocations = if program.is_subprogram() { self.of_text } else { self.of_section };
-            let first = u64::from(program.place().1);
-            let rest = program.instructions().get(elf::index(frame.next)..).unwrap_or_default();
-            let mut next = None;
-            // Most instructions refer to nothing: what they take is what linking takes.
-            for &instruction in rest {
-                let instruction = if is_native { instruction } else { instruction.swapped() };
-                let error = |kind| RelocateError::new(program, elf::index(frame.next), kind);
-                let offset = first.saturating_add(u64::from(frame.next));
-                let found = match relocations.at(&mut frame.cursor, offset).map_err(error)? {
-                    Some(relocation) => Some(target(file, instruction, relocation).map_err(error)?),
-                    None => unrelocated(program, instruction, offset).map_err(error)?,
-                };
-                frame.next = frame.next.saturating_add(1);
-                if let Some(found) = found {
-                    next = Some((instruction, found));
-                    break;
-                }
+    /// Nothing comes any more.
+    pub(crate) fn end(&mut self) {
+        self.frame = None;
+        self.unsaid = Unsaid::Nothing;
+    }
+
+    /// What is wrong with the program that was placed last as a whole.
+    pub(crate) fn fault(&self, kind: Kind) -> Fault {
+        Fault { program: self.frame.map_or(u32::MAX, |frame| frame.program), position: 0, kind }
+    }
+
+    /// What comes next; `None` at the end. After an error the walk is to be left alone, or [ended](Self::end).
+    #[inline(never)]
+    pub(crate) fn step(&mut self) -> Result<Option<Event>, Fault> {
+        if self.unsaid != Unsaid::Nothing {
+            if self.unsaid == Unsaid::Begin {
+                self.begin()?;
             }
-            let Some((instruction, found)) = next else {
-                self.frame = self.held.pop();
+            return Ok(self.say());
+        }
+        while let Some(mut frame) = self.frame {
+            let found = self.scan(&mut frame)?;
+            let Some((instruction, found)) = found else {
+                self.frame = self.held.pop().map(|held| self.resumed(held));
                 continue;
             };
             self.frame = Some(frame);
-            let from = frame.base.saturating_add(frame.next);
-            let position = elf::index(frame.next).saturating_sub(1);
-            let error = |kind| RelocateError::new(program, position, kind);
-            let (callee, is_call) = match found {
-                Found::Target(target) => {
-                    let at = elf::index(from).saturating_sub(1);
-                    let refer = Refer { program: index, position, at, instruction, target };
-                    return Ok(Some(Event::Refer(refer)));
-                }
-                Found::Call(callee) => (callee, true),
-                Found::Function(callee) => (callee, false),
+            return match found {
+                Found::Target(target) => Ok(Some(Event::Refer(Refer::new(&frame, instruction, target)))),
+                Found::Call(callee) => self.called(&frame, instruction, callee, true),
+                Found::Function(callee) => self.called(&frame, instruction, callee, false),
             };
-            let (callee, called) = subprogram(file, callee).map_err(error)?;
-            let (base, is_new) = match self.placed.get(callee).copied().unwrap_or(0) {
-                0 => {
-                    let new = self.place(callee, called)?;
-                    // Every program is placed once, so no more of them can be on hold than the table holds.
-                    if let Some(caller) = self.frame.replace(new) {
-                        let _full = self.held.push(caller);
-                    }
-                    (new.base, true)
-                }
-                base => (base, false),
-            };
-            let distance = base.wrapping_sub(from).cast_signed();
-            let target = match is_call {
-                true => Target::Call { callee, distance },
-                false => Target::Function { callee, distance },
-            };
-            let at = elf::index(from).saturating_sub(1);
-            let refer = Event::Refer(Refer { program: index, position, at, instruction, target });
-            if is_new {
-                self.pending = Some(refer);
-                return Ok(Some(Event::Place { program: callee, base: elf::index(base) }));
-            }
-            return Ok(Some(refer));
         }
         Ok(None)
     }
 
-    /// Gives the program the next instructions of the linked one.
-    fn place(&mut self, position: usize, program: &Program<'data>) -> Result<Frame, RelocateError> {
+    /// The next instruction of the frame that refers to something.
+    #[inline]
+    fn scan(&self, frame: &mut Frame) -> Result<Option<(Instruction, Found)>, Fault> {
+        let file = self.file;
+        let is_native = file.container.order == elf::Order::NATIVE;
+        let Some(program) = file.programs.get(elf::index(frame.program)) else { return Ok(None) };
+        let relocations = if program.is_subprogram() { &self.of_text } else { &self.of_section };
+        let first = u64::from(program.place().1);
+        let rest = program.instructions().get(elf::index(frame.next)..).unwrap_or_default();
+        // Most instructions refer to nothing: what they take is what linking takes.
+        for &instruction in rest {
+            let instruction = if is_native { instruction } else { instruction.swapped() };
+            let fault = |kind| Fault { program: frame.program, position: frame.next, kind };
+            let offset = first.saturating_add(u64::from(frame.next));
+            let found = match relocations.at(&mut frame.cursor, offset) {
+                Ok(Some(relocation)) => Some(target(file, instruction, relocation).map_err(fault)?),
+                Ok(None) => unrelocated(program, instruction, offset)
+                    .map_err(|Unrelocated| fault(Kind::MissingRelocation))?,
+                Err(Misaligned(offset)) => return Err(fault(Kind::Misaligned { offset })),
+            };
+            frame.next = frame.next.saturating_add(1);
+            if let Some(found) = found {
+                return Ok(Some((instruction, found)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The frame's last instruction refers to what starts at the instruction `callee` of `.text`.
+    #[inline(never)]
+    fn called(
+        &mut self,
+        frame: &Frame,
+        instruction: Instruction,
+        callee: u64,
+        is_call: bool,
+    ) -> Result<Option<Event>, Fault> {
+        let Some((callee, called)) = subprogram(self.file, callee) else {
+            let kind = Kind::NoSuchSubprogram { instruction: callee };
+            return Err(Fault { program: frame.program, position: frame.next.saturating_sub(1), kind });
+        };
+        let base = self.base_of(callee);
+        if base != 0 {
+            let target = Target::function(frame, callee, base, is_call);
+            return Ok(Some(Event::Refer(Refer::new(frame, instruction, target))));
+        }
+        let Some(new) = self.place(callee, called) else {
+            return Err(Fault { program: callee, position: 0, kind: Kind::TooLong });
+        };
+        // Every program is placed once, so no more of them can be on hold than the table holds.
+        let _full = self.held.push(Spot::new(frame.program, frame.next));
+        self.frame = Some(new);
+        self.unsaid = Unsaid::Place;
+        Ok(self.say())
+    }
+
+    /// Says what is unsaid: of a program that was placed first that, then how it is referred to.
+    #[inline(never)]
+    fn say(&mut self) -> Option<Event> {
+        let frame = self.frame?;
+        if self.unsaid == Unsaid::Place {
+            self.unsaid = if self.held.is_empty() { Unsaid::Nothing } else { Unsaid::Refer };
+            return Some(Event::Place { program: frame.program, base: frame.base });
+        }
+        self.unsaid = Unsaid::Nothing;
+        let held = *self.held.last()?;
+        let caller = self.resumed(held);
+        let instructions = self.file.programs.get(elf::index(caller.program))?.instructions();
+        let instruction = *instructions.get(elf::index(caller.next.checked_sub(1)?))?;
+        let is_native = self.file.container.order == elf::Order::NATIVE;
+        let instruction = if is_native { instruction } else { instruction.swapped() };
+        let is_call = instruction.opcode() == CALL;
+        let target = Target::function(&caller, frame.program, frame.base, is_call);
+        Some(Event::Refer(Refer::new(&caller, instruction, target)))
+    }
+
+    /// The frame of a program that was on hold.
+    fn resumed(&self, held: Spot) -> Frame {
+        let (program, next) = (held.program(), held.instruction());
+        let cursor = self.file.programs.get(elf::index(program)).map_or(0, |program| {
+            let relocations = if program.is_subprogram() { &self.of_text } else { &self.of_section };
+            relocations.start(u64::from(program.place().1).saturating_add(u64::from(next)))
+        });
+        Frame { program, base: self.base_of(program), next, cursor }
+    }
+
+    fn base_of(&self, program: u32) -> u32 {
+        self.placed.get(elf::index(program)).map_or(0, |base| base.get())
+    }
+
+    /// Gives the program the next instructions of the linked one; `None` if it is too long with them.
+    fn place(&mut self, index: u32, program: &Program<'data>) -> Option<Frame> {
         let base = self.len;
         let end = u32::try_from(program.len()).ok().and_then(|len| base.checked_add(len));
         let end = end.filter(|end| *end <= MAX_LEN);
-        self.len = end.ok_or_else(|| RelocateError::new(program, 0, RelocateErrorKind::TooLong))?;
-        if let Some(placed) = self.placed.get_mut(position) {
-            *placed = base;
+        self.len = end?;
+        if let Some(placed) = self.placed.get_mut(elf::index(index)) {
+            *placed = U24::new(base);
         }
         let relocations = if program.is_subprogram() { &self.of_text } else { &self.of_section };
-        let cursor = relocations.start(program.place().1);
-        Ok(Frame { program: u32::try_from(position).unwrap_or(u32::MAX), base, next: 0, cursor })
+        let cursor = relocations.start(u64::from(program.place().1));
+        Some(Frame { program: index, base, next: 0, cursor })
     }
 }
 
-impl<const PROGRAMS: usize, const MAPS: usize> Iterator for Walk<'_, '_, PROGRAMS, MAPS> {
-    type Item = Result<Event, RelocateError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step();
-        if step.is_err() {
-            self.frame = None;
+impl Refer {
+    /// The last instruction of the frame that was looked at.
+    fn new(frame: &Frame, instruction: Instruction, target: Target) -> Self {
+        let position = frame.next.saturating_sub(1);
+        Self {
+            program: frame.program,
+            position,
+            at: frame.base.saturating_add(position),
+            instruction,
+            target,
         }
-        step.transpose()
     }
+
+    /// What is wrong with the instruction.
+    pub(crate) fn fault(&self, kind: Kind) -> Fault {
+        Fault { program: self.program, position: self.position, kind }
+    }
+}
+
+impl Target {
+    /// The function `callee`, placed at `base`, to which the last instruction of the frame refers.
+    fn function(frame: &Frame, callee: u32, base: u32, is_call: bool) -> Self {
+        let distance = base.wrapping_sub(frame.base.saturating_add(frame.next)).cast_signed();
+        match is_call {
+            true => Self::Call { callee, distance },
+            false => Self::Function { callee, distance },
+        }
+    }
+}
+
+/// The index of a program from which a walk can begin.
+pub(crate) fn start<'data, const PROGRAMS: usize, const MAPS: usize>(
+    file: &ObjectFile<'data, PROGRAMS, MAPS>,
+    program: &Program<'data>,
+) -> Result<u32, Kind> {
+    if program.is_subprogram() {
+        return Err(Kind::Subprogram);
+    }
+    let position = file.programs.iter().position(|other| other.is_same(program));
+    position.map(narrow).ok_or(Kind::ForeignProgram)
 }
 
 /// What a relocation says, before a call's target is looked up.
@@ -231,18 +407,16 @@ enum Found {
     Function(u64),
 }
 
-/// The program of `.text` that starts at that instruction.
+/// The program of `.text` that starts at that instruction, and its index.
 fn subprogram<'f, 'data, const PROGRAMS: usize, const MAPS: usize>(
     file: &'f ObjectFile<'data, PROGRAMS, MAPS>,
     instruction: u64,
-) -> Result<(usize, &'f Program<'data>), RelocateErrorKind> {
-    let missing = RelocateErrorKind::NoSuchSubprogram { instruction };
-    let text = file.found.text.ok_or(missing)?;
-    let place = (text, u32::try_from(instruction).map_err(|_| missing)?);
+) -> Option<(u32, &'f Program<'data>)> {
+    let place = (file.found.text?, u32::try_from(instruction).ok()?);
     let after = file.programs.partition_point(|program| program.place() <= place);
-    let position = after.checked_sub(1).ok_or(missing)?;
-    let found = file.programs.get(position).ok_or(missing)?;
-    if found.place() == place { Ok((position, found)) } else { Err(missing) }
+    let position = after.checked_sub(1)?;
+    let found = file.programs.get(position)?;
+    (found.place() == place).then_some((narrow(position), found))
 }
 
 /// What a relocated instruction refers to. libbpf's rule: the relocation's type does not matter, the
@@ -251,35 +425,35 @@ fn target<const PROGRAMS: usize, const MAPS: usize>(
     file: &ObjectFile<'_, PROGRAMS, MAPS>,
     instruction: Instruction,
     relocation: &Relocation,
-) -> Result<Found, RelocateErrorKind> {
+) -> Result<Found, Kind> {
     let order = file.container.order;
     let number = relocation.symbol(order);
     let symbol = usize::try_from(number).ok().and_then(|number| file.container.symbols.get(number));
-    let symbol = symbol.ok_or(RelocateErrorKind::NoSuchSymbol { symbol: number })?;
+    let symbol = symbol.ok_or(Kind::NoSuchSymbol { symbol: number })?;
     let place = symbol.section.get(order);
     let value = symbol.value.get(order);
-    let name = || Label::new(symbol_name(file, symbol));
     if usize::from(place) >= file.container.sections.len() {
-        return Err(RelocateErrorKind::SpecialSection { symbol: name(), section: place });
+        return blame(file, symbol, |symbol| Kind::SpecialSection { symbol, section: place });
     }
     if !matches!(instruction.opcode(), CALL | LOAD_IMMEDIATE) {
-        return Err(RelocateErrorKind::Opcode { symbol: name(), opcode: instruction.opcode() });
+        let opcode = instruction.opcode();
+        return blame(file, symbol, |symbol| Kind::Opcode { symbol, opcode });
     }
     if place == 0 {
         let number = u32::try_from(number).ok().filter(|_| is_extern(symbol, order));
         return match number {
             Some(number) => Ok(Found::Target(Target::Extern(number))),
-            None => Err(RelocateErrorKind::SpecialSection { symbol: name(), section: place }),
+            None => blame(file, symbol, |symbol| Kind::SpecialSection { symbol, section: place }),
         };
     }
     let is_in_text = file.found.text == Some(place);
     if instruction.opcode() == CALL {
         if instruction.src() != PSEUDO_CALL {
             let source = instruction.src();
-            return Err(RelocateErrorKind::NotASubprogramCall { symbol: name(), source });
+            return blame(file, symbol, |symbol| Kind::NotASubprogramCall { symbol, source });
         }
         if !is_in_text || value & 7 != 0 {
-            return Err(RelocateErrorKind::CallTarget { symbol: name(), offset: value });
+            return blame(file, symbol, |symbol| Kind::CallTarget { symbol, offset: value });
         }
         let distance = i64::from(instruction.imm()).wrapping_add(1);
         return Ok(Found::Call((value >> 3).wrapping_add_signed(distance)));
@@ -292,21 +466,34 @@ fn target<const PROGRAMS: usize, const MAPS: usize>(
     if is_in_text && is_function {
         let offset = value.wrapping_add_signed(i64::from(instruction.imm()));
         if value & 7 != 0 || offset & 7 != 0 {
-            return Err(RelocateErrorKind::CallTarget { symbol: name(), offset });
+            return blame(file, symbol, |symbol| Kind::CallTarget { symbol, offset });
         }
         return Ok(Found::Function(offset >> 3));
     }
     if file.found.maps == Some(place) {
         let map = file.maps.iter().position(|map| map.is_at(place, value));
-        let map = map.ok_or_else(|| RelocateErrorKind::NoSuchMap { symbol: name(), offset: value })?;
-        return Ok(Found::Target(Target::Map(map)));
+        return match map {
+            Some(map) => Ok(Found::Target(Target::Map(narrow(map)))),
+            None => blame(file, symbol, |symbol| Kind::NoSuchMap { symbol, offset: value }),
+        };
     }
     let Some(map) = file.maps.iter().position(|map| map.stands_for(place)) else {
-        return Err(RelocateErrorKind::DataTarget { symbol: name(), section: place });
+        return blame(file, symbol, |symbol| Kind::DataTarget { symbol, section: place });
     };
     // The instruction's immediate has 32 bits, and so has what is added to it.
     let [a, b, c, d, ..] = value.to_le_bytes();
-    Ok(Found::Target(Target::Variable(map, u32::from_le_bytes([a, b, c, d]))))
+    Ok(Found::Target(Target::Variable(narrow(map), u32::from_le_bytes([a, b, c, d]))))
+}
+
+/// An error that names the symbol. Labels are long, and are made only here.
+#[cold]
+#[inline(never)]
+fn blame<const PROGRAMS: usize, const MAPS: usize>(
+    file: &ObjectFile<'_, PROGRAMS, MAPS>,
+    symbol: &Symbol,
+    kind: impl FnOnce(Label) -> Kind,
+) -> Result<Found, Kind> {
+    Err(kind(Label::new(symbol_name(file, symbol))))
 }
 
 /// Whether the symbol is one that the object refers to and does not define.
@@ -334,19 +521,22 @@ fn unrelocated(
     program: &Program<'_>,
     instruction: Instruction,
     offset: u64,
-) -> Result<Option<Found>, RelocateErrorKind> {
+) -> Result<Option<Found>, Unrelocated> {
     match (instruction.opcode(), instruction.src()) {
         (CALL, PSEUDO_CALL) if program.is_subprogram() => {
             let distance = i64::from(instruction.imm()).wrapping_add(1);
             Ok(Some(Found::Call(offset.wrapping_add_signed(distance))))
         }
-        (CALL, PSEUDO_CALL) | (LOAD_IMMEDIATE, PSEUDO_FUNC) => Err(RelocateErrorKind::MissingRelocation),
+        (CALL, PSEUDO_CALL) | (LOAD_IMMEDIATE, PSEUDO_FUNC) => Err(Unrelocated),
         _ => Ok(None),
     }
 }
 
+/// The instruction refers to something, and no relocation says to what.
+struct Unrelocated;
+
 /// The relocations of one section.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Relocations<'data> {
     entries: &'data [Relocation],
     /// Whether offsets never fall: then they are walked beside the instructions.
@@ -355,38 +545,41 @@ struct Relocations<'data> {
 }
 
 impl<'data> Relocations<'data> {
-    fn of<const PROGRAMS: usize, const MAPS: usize>(
+    const NONE: Self = Self { entries: &[], is_sorted: true, order: None };
+
+    /// Takes those of the section `place`.
+    fn read<const PROGRAMS: usize, const MAPS: usize>(
+        &mut self,
         file: &ObjectFile<'data, PROGRAMS, MAPS>,
         place: u16,
-    ) -> Result<Self, RelocateErrorKind> {
+    ) -> Result<(), Kind> {
         let container = &file.container;
         let order = container.order;
         let mut lists = container.sections.iter().filter(|section| {
             section.kind.get(order) == section_type::REL && section.info.get(order) == u32::from(place)
         });
-        let Some(list) = lists.next() else { return Ok(Self::default()) };
+        let Some(list) = lists.next() else { return Ok(()) };
         if lists.next().is_some() {
-            return Err(RelocateErrorKind::TwoRelocationSections);
+            return Err(Kind::TwoRelocationSections);
         }
-        let entries: &[Relocation] =
-            elf::records(container.contents(list).ok_or(RelocateErrorKind::RelocationsCutOff)?);
+        let entries: &[Relocation] = elf::records(container.contents(list).ok_or(Kind::RelocationsCutOff)?);
         let is_sorted = entries.is_sorted_by_key(|entry| entry.offset.get(order));
         if !is_sorted && entries.len() > MAX_UNSORTED {
-            return Err(RelocateErrorKind::UnsortedRelocations { count: entries.len(), limit: MAX_UNSORTED });
+            return Err(Kind::UnsortedRelocations { count: entries.len(), limit: MAX_UNSORTED });
         }
-        Ok(Self { entries, is_sorted, order: Some(order) })
+        *self = Self { entries, is_sorted, order: Some(order) };
+        Ok(())
     }
 
-    /// Where the relocations of a program that starts at instruction `first` begin.
-    fn start(&self, first: u32) -> u32 {
+    /// Where the relocations from the section's instruction `first` on begin.
+    fn start(&self, first: u64) -> u32 {
         let Some(order) = self.order.filter(|_| self.is_sorted) else { return 0 };
-        let first = u64::from(first).saturating_mul(8);
-        let start = self.entries.partition_point(|entry| entry.offset.get(order) < first);
-        u32::try_from(start).unwrap_or(u32::MAX)
+        let first = first.saturating_mul(8);
+        narrow(self.entries.partition_point(|entry| entry.offset.get(order) < first))
     }
 
     /// The relocation of the section's instruction `instruction`, which is not before the one asked for last.
-    fn at(&self, cursor: &mut u32, instruction: u64) -> Result<Option<&'data Relocation>, RelocateErrorKind> {
+    fn at(&self, cursor: &mut u32, instruction: u64) -> Result<Option<&'data Relocation>, Misaligned> {
         let Some(order) = self.order else { return Ok(None) };
         let wanted = instruction.saturating_mul(8);
         if !self.is_sorted {
@@ -405,11 +598,19 @@ impl<'data> Relocations<'data> {
     }
 }
 
-fn aligned(entry: &Relocation, order: elf::Order) -> Result<&Relocation, RelocateErrorKind> {
+/// A relocation at that offset, where no instruction starts.
+struct Misaligned(u64);
+
+fn aligned(entry: &Relocation, order: elf::Order) -> Result<&Relocation, Misaligned> {
     match entry.offset.get(order) {
         offset if offset & 7 == 0 => Ok(entry),
-        offset => Err(RelocateErrorKind::Misaligned { offset }),
+        offset => Err(Misaligned(offset)),
     }
+}
+
+/// An index in the table, or of an instruction: what does not fit leads nowhere.
+pub(crate) fn narrow(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 /// `BPF_JMP | BPF_CALL`.

@@ -151,11 +151,16 @@ fn options_change_what_depends_on_the_machine() {
 #[test]
 fn what_needs_a_kernel_is_refused_when_linked_and_not_before() {
     let file: ObjectFile = ObjectFile::open_named("externs.bpf.o", EXTERNS).unwrap();
-    let len = |name: &str| file.linked_len(file.program(name).unwrap()).map_err(|error| *error.kind());
-    assert!(matches!(len("config"), Err(RelocateErrorKind::Extern { .. })));
-    assert!(matches!(len("symbol"), Err(RelocateErrorKind::Extern { .. })));
-    assert_eq!(len("field"), Err(RelocateErrorKind::NeedsCoRe));
-    assert_eq!(len("plain"), Ok(2));
+    let linked = |name: &str| {
+        let (program, mut buffer) = (file.program(name).unwrap(), [Instruction::default(); 64]);
+        let len = file.linked_len(program).expect("its length needs no kernel");
+        let linked = file.relocate(program, |_| 0, &mut buffer[..len]);
+        linked.map(<[Instruction]>::len).map_err(|error| *error.kind())
+    };
+    assert!(matches!(linked("config"), Err(RelocateErrorKind::Extern { .. })));
+    assert!(matches!(linked("symbol"), Err(RelocateErrorKind::Extern { .. })));
+    assert_eq!(linked("field"), Err(RelocateErrorKind::NeedsCoRe));
+    assert_eq!(linked("plain"), Ok(2));
     assert_eq!(file.program("plain").unwrap().kind(), ProgramKind::TRACING);
     let kconfig = file.map("externs.kconfig").unwrap();
     assert_eq!((kconfig.value_size(), kconfig.flags()), (4 + 1 + 33, 0x480));

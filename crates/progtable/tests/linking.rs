@@ -25,11 +25,17 @@ fn link(elf: &Elf) -> Result<Vec<Instruction>, RelocateErrorKind> {
     let program = file.program("main").unwrap();
     let mut buffer = [Instruction::default(); 64];
     let linked = file.relocate(program, |map| 100 + i32::try_from(map).unwrap(), &mut buffer);
-    assert_eq!(
-        linked.clone().map(<[Instruction]>::len),
-        file.linked_len(program),
-        "the length is known before"
-    );
+    match (&linked, file.linked_len(program)) {
+        (Ok(linked), len) => assert_eq!(len, Ok(linked.len()), "the length is known before"),
+        (Err(error), Err(before)) => assert_eq!(*error, before, "what is wrong is known before"),
+        (Err(error), Ok(_)) => {
+            let kind = error.kind();
+            assert!(
+                matches!(kind, RelocateErrorKind::CutOff | RelocateErrorKind::Extern { .. }),
+                "but for what is put in: {kind:?}"
+            );
+        }
+    }
     match linked {
         Ok(linked) => Ok(linked.to_vec()),
         Err(error) => {

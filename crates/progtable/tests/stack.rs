@@ -16,7 +16,7 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use ebpf_progtable::{ObjectFile, Options};
+use ebpf_progtable::{Instruction, ObjectFile, Options, Program};
 
 const OBJECTS: [&[u8]; 4] = [
     include_bytes!("objects/choose.bpf.o"),
@@ -25,8 +25,11 @@ const OBJECTS: [&[u8]; 4] = [
     include_bytes!("objects/externs.bpf.o"),
 ];
 
-/// What the documentation says of opening in place.
-const IN_PLACE: usize = 4096;
+/// What the documentation says of opening in place, and of everything else; and what the frames take here that ask.
+const IN_PLACE: usize = 2048 + ASKING;
+const ASKING: usize = 384;
+/// What linking has on the stack for each program that there is room for.
+const EACH: usize = 8;
 
 #[test]
 fn in_place_the_capacity_does_not_matter() {
@@ -56,6 +59,23 @@ fn by_value_there_is_a_table_more() {
     }
 }
 
+#[test]
+fn linking_takes_eight_bytes_for_each_program_that_there_is_room_for() {
+    let (usual, large) = (asked::<64>(), asked::<10_000>());
+    println!(
+        "stack of what is asked of a program: {usual:?}, {large:?} bytes for tables of 64 and 10 000 programs"
+    );
+    if !cfg!(debug_assertions) {
+        assert!(usual.iter().all(|(_, used)| *used <= IN_PLACE), "{usual:?}");
+        for ((what, usual), (_, large)) in usual.into_iter().zip(large) {
+            let more = EACH * (10_000 - 64);
+            // A layout has five bytes for each program, where it is made and where it is given to.
+            let layout = if what == "layout" { 2 * 5 * (10_000 - 64) } else { 0 };
+            assert!(large.saturating_sub(usual) <= more + layout + 128, "{what}: {usual}, {large}");
+        }
+    }
+}
+
 /// That the measure measures: a large array is seen, to its size.
 #[test]
 fn an_array_is_seen() {
@@ -75,6 +95,50 @@ fn in_place<const PROGRAMS: usize, const MAPS: usize>() -> usize {
         let mut place = place.lock().unwrap();
         ObjectFile::open_into(&mut place, black_box(data), &Options::default()).unwrap();
         assert!(place.programs().next().is_some());
+    })
+}
+
+/// The most stack that each question about any program of any object takes.
+fn asked<const PROGRAMS: usize>() -> [(&'static str, usize); 5] {
+    type Question<const PROGRAMS: usize> = fn(&ObjectFile<'static, PROGRAMS, 64>);
+
+    fn each<const PROGRAMS: usize>(
+        file: &ObjectFile<'static, PROGRAMS, 64>,
+        ask: impl Fn(&Program<'static>),
+    ) {
+        file.programs().for_each(ask);
+    }
+
+    let questions: [(&str, Question<PROGRAMS>); 5] = [
+        ("linked_len", |file| each(file, |program| drop(black_box(file.linked_len(program))))),
+        ("layout", |file| each(file, |program| assert!(black_box(&file.layout(program)).is_ok()))),
+        ("needs", |file| each(file, |program| assert!(black_box(&file.needs(program)).is_ok()))),
+        ("references", |file| {
+            each(file, |program| {
+                for found in file.references(program) {
+                    assert!(black_box(found).is_ok());
+                }
+            });
+        }),
+        ("relocate", |file| {
+            each(file, |program| {
+                let mut buffer = [Instruction::default(); 16];
+                let _ = black_box(file.relocate(program, |_| 0, &mut buffer).is_ok());
+            });
+        }),
+    ];
+    questions.map(|(what, ask)| {
+        let of = |data| {
+            let thread = std::thread::Builder::new().stack_size(16 << 20);
+            let make = move || {
+                let mut table = Box::new(ObjectFile::<'static, PROGRAMS, 64>::empty());
+                ObjectFile::open_into(&mut table, data, &Options::default()).unwrap();
+                table
+            };
+            let table = thread.spawn(make).unwrap().join().unwrap();
+            stack_of(|| ask(&table))
+        };
+        (what, OBJECTS.into_iter().map(of).max().unwrap())
     })
 }
 

@@ -97,9 +97,9 @@
 //!
 //! * It is not Linux's verifier: that a program runs here does not mean that Linux loads it.
 //! * An access may reach another value of the same map, where pointer arithmetic leads exactly into it.
-//! * Writers of keys (update, delete, push, pop) and rings hold a spin lock of their map while they work on it. A program that does so must not run in an
-//!   interrupt handler that may have interrupted another run, nor the embedder's own calls. One whose helpers only look up values, of arrays and hash
-//!   maps, may, whatever it has interrupted.
+//! * Writers of keys (update, delete, push, pop), perf event output, tail calls and lookups of maps in maps hold a spin lock for a while. A program that does
+//!   so must not run in an interrupt handler that may have interrupted another run, nor the embedder's own calls. One whose helpers only look up values, of
+//!   arrays and hash maps, may, whatever it has interrupted.
 //! * A pointer to a hash map's value leads to that of another entry when its own has been deleted or updated and its memory used again, which may be at once. So
 //!   it is in Linux for maps that are preallocated.
 //! * Stores of less than eight bytes into map values cost a compare-exchange, because neighbours in the same word must

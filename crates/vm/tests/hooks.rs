@@ -103,7 +103,8 @@ fn a_ring_has_one_consumer_and_no_record_is_read_twice() {
     let object: Object = Object::open_named("maps.bpf.o", bytes).unwrap();
     let vm = Vm::new();
     let mut scratch = vec![Instruction::default(); object.scratch_len().unwrap()];
-    let loaded = object.load(&vm, &mut scratch).unwrap();
+    let mut loaded = object.on(&vm);
+    loaded.load(&mut scratch).unwrap();
     let links = loaded.attach_all::<1>([("test_maps", "start")]).unwrap();
     let fire = || vm.fire(ProgramKind::SYSCALL, "start", &mut [0; 64], |_, outcome| assert!(outcome.is_ok()));
 

@@ -71,7 +71,8 @@ fn clang_objects_run() {
         let vm = Vm::new();
         let object = Object::<64, 64>::open_named("machine", bytes).unwrap();
         let mut scratch = vec![Instruction::default(); object.scratch_len().unwrap()];
-        let loaded = object.load(&vm, &mut scratch).unwrap();
+        let mut loaded = object.on(&vm);
+        loaded.load(&mut scratch).unwrap();
         assert_eq!(vm.programs_loaded(), 3, "{cpu}");
 
         let observe = loaded.program("observe").unwrap();
@@ -155,7 +156,8 @@ fn programs_that_are_off_cost_nothing() {
             object.set_autoload(name, false).unwrap();
         }
         let mut scratch = vec![Instruction::default(); object.scratch_len().unwrap()];
-        let loaded = object.load(&vm, &mut scratch).unwrap();
+        let mut loaded = object.on(&vm);
+        loaded.load(&mut scratch).unwrap();
         let programs =
             loaded.programs().filter_map(|(_, program)| program).map(VmProgram::memory).sum::<usize>();
         (vm.validator_runs(), vm.memory_in_use(), programs)

@@ -102,7 +102,8 @@ impl<'o> Programs<'o> {
         for (name, _) in &self.order[on..] {
             object.set_autoload(name, false).map_err(|error| error.to_string())?;
         }
-        let loaded = object.load(&Linux, &mut scratch).map_err(|error| error.to_string())?;
+        let mut loaded = object.on(&Linux);
+        loaded.load(&mut scratch).map_err(|error| error.to_string())?;
         let nanoseconds = start.nanoseconds();
         assert_eq!(loaded.programs().filter(|(_, handle)| handle.is_some()).count(), on);
         Ok(nanoseconds)

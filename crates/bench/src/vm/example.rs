@@ -76,7 +76,7 @@ pub(super) fn workload() -> Workload {
     }
     let gathered = Gathered::default();
     let mut scratch = vec![Instruction::default(); object.scratch_len().expect("it links")];
-    drop(object.load(&gathered, &mut scratch).expect("nothing refuses"));
+    object.on(&gathered).load(&mut scratch).expect("nothing refuses");
     let (maps, code) = used(&gathered.maps.borrow(), &gathered.code.borrow());
     let mut own = Ours::new(&maps, &code);
     let (returned, executed) = own.run();

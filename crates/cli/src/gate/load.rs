@@ -133,7 +133,7 @@ fn loaded<P: Platform>(platform: &P, (name, data): &(String, Vec<u8>)) -> Result
     let object = Object::<'_, PROGRAMS, MAPS>::open_named(name, data).map_err(|error| error.to_string())?;
     let length = object.scratch_len().map_err(|error| error.to_string())?;
     let mut scratch = vec![Instruction::default(); length];
-    object.load(platform, &mut scratch).map(drop).map_err(|error| error.to_string())
+    object.on(platform).load(&mut scratch).map_err(|error| error.to_string())
 }
 
 /// The thread's CPU, and no counters: reading them takes longer than what is measured. They are read before the first pair and after the last one.

@@ -76,7 +76,8 @@ pub(super) fn on_kernel(
 fn load<'o, 'd>(object: &'o Object<'d, PROGRAMS, MAPS>) -> Result<OnKernel<'o, 'd>, String> {
     let length = object.scratch_len().map_err(|error| error.to_string())?;
     let mut scratch = vec![Instruction::default(); length];
-    object.load(&Linux, &mut scratch).map_err(|error| {
+    let mut loaded = object.on(&Linux);
+    let outcome = loaded.load(&mut scratch).map_err(|error| {
         let why = error.to_string();
         // Without rights nothing else matters: say what would help.
         match &error {
@@ -87,7 +88,8 @@ fn load<'o, 'd>(object: &'o Object<'d, PROGRAMS, MAPS>) -> Result<OnKernel<'o, '
             }
             _ => why,
         }
-    })
+    });
+    outcome.map(|()| loaded)
 }
 
 /// A program of the table, with what the kernel says of it if it is loaded.

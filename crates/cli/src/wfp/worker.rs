@@ -220,7 +220,8 @@ fn load_and_run(family: &Family, run: impl FnOnce(&VmProgram)) -> Result<(), Str
     object.set_autoload(family.other, false).map_err(|error| error.to_string())?;
     let len = object.scratch_len().map_err(|error| error.to_string())?;
     let (machine, mut scratch) = (Vm::new(), vec![Instruction::default(); len]);
-    let loaded = object.load(&machine, &mut scratch).map_err(|error| error.to_string())?;
+    let mut loaded = object.on(&machine);
+    loaded.load(&mut scratch).map_err(|error| error.to_string())?;
     let program = loaded.program(family.program).ok_or("the object lost a program")?;
     run(program);
     Ok(())
