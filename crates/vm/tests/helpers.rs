@@ -382,3 +382,58 @@ fn the_default_host_is_the_same_in_every_run() {
     assert_eq!(first, sequence());
     assert!(first.windows(2).all(|pair| pair[0] < pair[1]), "the clock goes forward");
 }
+
+/// Notes how many records of a ring are counted when its consumer is woken.
+#[derive(Default)]
+struct Counting(Mutex<Vec<(usize, usize)>>);
+
+impl Host for Counting {
+    fn monotonic_ns(&self) -> u64 {
+        0
+    }
+
+    fn random(&self) -> u32 {
+        0
+    }
+
+    fn wake(&self, map: &VmMap) {
+        let tally = map.ring().unwrap().tally();
+        self.0.lock().unwrap().push((tally.submitted, tally.discarded));
+    }
+}
+
+#[test]
+fn records_are_counted_when_somebody_is_woken_and_when_the_run_is_over() {
+    let host = Arc::new(Counting::default());
+    let vm = Vm::with_host(VmConfig::new(), host.clone());
+    let rings = [1, 2].map(|_| vm.create_map(&spec(MapKind::RINGBUF, 0, 0, 4096)).unwrap());
+    let [first, second] = [0, 1].map(|ring: usize| vm.map_reference(&rings[ring]));
+    let reserve =
+        |ring| code![map_handle(1, ring), mov(2, 8), mov(3, 0), call(131), i(0x55, 0, 0, 1, 0), exit()];
+    let finish = |helper, flags| code![copy(1, 0), mov(2, flags), call(helper)];
+    let (silent, force) = (1, 2);
+    let program = code![
+        reserve(first),
+        finish(132, silent),
+        reserve(second),
+        finish(133, silent),
+        reserve(first),
+        finish(133, force),
+        reserve(second),
+        finish(132, force),
+        reserve(first),
+        finish(132, silent),
+        mov(0, 0),
+        exit(),
+    ];
+    for run in 1..=2 {
+        assert_eq!(load(&vm, &program).unwrap().run(&mut []).unwrap().return_value, 0);
+        let told = core::mem::take(&mut *host.0.lock().unwrap());
+        assert_eq!(told, [(2 * run - 1, run), (run, run)], "everything so far, of both runs");
+        for (ring, submitted) in rings.iter().zip([2 * run, run]) {
+            let tally = ring.ring().unwrap().tally();
+            assert_eq!((tally.submitted, tally.discarded, tally.outstanding()), (submitted, run, 0));
+            assert_eq!(tally.reserved, submitted + run);
+        }
+    }
+}
