@@ -39,6 +39,7 @@ laws! {
     FlatRing::<4>::new,
     FlatRing::<4>::split,
     FlatRing::<0>::split_exclusive,
+    Geometry::mirrored,
     Geometry::new,
     Geometry::overwriting,
     Geometry::overwrites,

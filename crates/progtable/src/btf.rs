@@ -80,7 +80,7 @@ pub(crate) mod linkage {
 }
 
 /// An indexed `.BTF` section.
-pub(crate) struct Btf<'data, const CHECKPOINTS: usize = 48, const DATASECS: usize = 8> {
+pub(crate) struct Btf<'data, const CHECKPOINTS: usize = 96, const DATASECS: usize = 8> {
     types: &'data [U32],
     strings: &'data [u8],
     order: Order,

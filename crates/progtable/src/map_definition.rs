@@ -7,7 +7,7 @@
 use crate::btf::{Btf, Type, kind};
 use crate::error::{BtfError, Label, OpenError};
 use crate::kinds::MapKind;
-use crate::map::Parsed;
+use crate::map::{MapDefinition, Parsed};
 use crate::map_problem::MapProblem;
 use crate::open::Options;
 
@@ -48,13 +48,10 @@ pub(crate) fn parse(
 
 /// Reads the declaration of an inner map by its number.
 #[inline(never)]
-pub(crate) fn parse_inner(
-    btf: &Btf<'_>,
-    id: u32,
-    options: &Options<'_>,
-    parsed: &mut Parsed,
-) -> Result<u32, Refusal> {
-    Reader { btf, options }.members(&btf.resolve(id)?, parsed, true)
+pub(crate) fn parse_inner(btf: &Btf<'_>, id: u32, options: &Options<'_>) -> Result<MapDefinition, Refusal> {
+    let mut parsed = Parsed::default();
+    Reader { btf, options }.members(&btf.resolve(id)?, &mut parsed, true)?;
+    Ok(parsed.definition)
 }
 
 struct Reader<'a, 'data> {

@@ -7,7 +7,7 @@ use crate::elf::{Container, Order};
 use crate::error::{Frozen, OpenError};
 use crate::info::Layout;
 use crate::instruction::Instruction;
-use crate::map::{Map, MapDefinition, Parsed};
+use crate::map::{Map, MapDefinition};
 use crate::map_definition;
 use crate::open::{Found, Opening, Options};
 use crate::order::{self, Byte};
@@ -112,10 +112,16 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
 
     #[inline(never)]
     fn fill(&mut self, data: &'data [u8], options: &Options<'_>) -> Result<(), OpenError> {
-        self.container = Container::parse(data)?;
+        self.read(data)?;
         let (programs, maps) = (&mut self.programs, &mut self.maps);
         let opening = Opening { container: &self.container, options, programs, maps, maps_found: 0 };
         opening.run(&mut self.found)
+    }
+
+    #[inline(never)]
+    fn read(&mut self, data: &'data [u8]) -> Result<(), OpenError> {
+        self.container = Container::parse(data)?;
+        Ok(())
     }
 
     /// Makes the table [`empty`](Self::empty) without moving one.
@@ -165,9 +171,7 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> ObjectFile<'data, PROGRAMS
         let id = map.inner_type()?;
         let mut btf: Btf<'_> = Btf::empty(self.container.order);
         btf.index(self.found.btf?, INNER_LOOKUPS).ok()?;
-        let mut parsed = Parsed::default();
-        map_definition::parse_inner(&btf, id, options, &mut parsed).ok()?;
-        Some(parsed.definition)
+        map_definition::parse_inner(&btf, id, options).ok()
     }
 
     /// The licence: empty if the object names none, at most 63 bytes.

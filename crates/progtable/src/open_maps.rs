@@ -85,12 +85,23 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
                 return Refusal::Map(MapProblem::OutsideSection).named(name);
             }
             let mut parsed = Parsed::default();
-            match self.declaration(btf, &variable, size, &mut parsed) {
-                Ok(()) => self.add_map(Map::declared(name, place, offset, &parsed)),
-                Err(refusal) => return refusal.named(name),
+            if let Err(refusal) = &self.declaration(btf, &variable, size, &mut parsed) {
+                return refusal.named(name);
             }
+            if parsed.inner != 0
+                && let Err(refusal) = &map_definition::parse_inner(btf, parsed.inner, self.options)
+            {
+                // Read now, so that what is wrong with it is found when the object is opened.
+                return refusal.named(name);
+            }
+            self.add_declared(name, place, offset, &parsed);
         }
         Ok(())
+    }
+
+    #[inline(never)]
+    fn add_declared(&mut self, name: &'data str, place: u16, offset: u32, parsed: &Parsed) {
+        self.add_map(Map::declared(name, place, offset, parsed));
     }
 
     /// Reads the declaration of a map that is `variable`, of `size` bytes.
@@ -117,10 +128,6 @@ impl<'data, const PROGRAMS: usize, const MAPS: usize> Opening<'_, 'data, PROGRAM
             return Err(Refusal::Map(MapProblem::OutsideSection));
         }
         parsed.inner = map_definition::parse(btf, &definition, self.options, parsed)?;
-        if parsed.inner != 0 {
-            // Read now, so that what is wrong with it is found when the object is opened.
-            map_definition::parse_inner(btf, parsed.inner, self.options, &mut Parsed::default())?;
-        }
         Ok(())
     }
 
