@@ -242,11 +242,11 @@ fn bench(features: &[&str]) -> Step {
     timed("run").arguments(features)
 }
 
-/// Functions begin on cache lines, ours and the peers' alike: where code happens to lie changes the figures of an interpreter by up to a half, and with
-/// every line that is added anywhere.
+/// Loops begin on cache lines, ours and the peers' alike: where an interpreter's loop happens to lie changes its figures by up to a half, with every line
+/// that is added anywhere.
 fn timed(verb: &str) -> Step {
     let own = std::env::var("RUSTFLAGS").unwrap_or_default();
-    optimised(verb).variable("RUSTFLAGS", format!("{own} -C llvm-args=-align-all-functions=6").trim())
+    optimised(verb).variable("RUSTFLAGS", format!("{own} -C llvm-args=-align-loops=64").trim())
 }
 
 /// Whoever compiles incrementally gets other code, a third slower.
