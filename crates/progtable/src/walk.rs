@@ -11,10 +11,14 @@
 //! cannot be longer than the table; and relocations are walked beside the instructions, because linkers write
 //! them in order. A list that is out of order is searched, if it is short.
 
-use core::cmp::Ordering;
+mod relocations;
+mod target;
 
-use crate::elf::{self, Relocation, Symbol, binding, section_type, symbol_type};
-use crate::error::Label;
+use relocations::{Misaligned, Relocations};
+use target::{Found, Unrelocated, subprogram, target, unrelocated};
+pub(crate) use target::{is_extern, symbol_name};
+
+use crate::elf;
 use crate::instruction::Instruction;
 use crate::object_file::ObjectFile;
 use crate::program::Program;
@@ -398,216 +402,6 @@ pub(crate) fn start<'data, const PROGRAMS: usize, const MAPS: usize>(
     position.map(narrow).ok_or(Kind::ForeignProgram)
 }
 
-/// What a relocation says, before a call's target is looked up.
-enum Found {
-    Target(Target),
-    /// The instruction of `.text` with that index is called.
-    Call(u64),
-    /// The address of the instruction of `.text` with that index is taken.
-    Function(u64),
-}
-
-/// The program of `.text` that starts at that instruction, and its index.
-fn subprogram<'f, 'data, const PROGRAMS: usize, const MAPS: usize>(
-    file: &'f ObjectFile<'data, PROGRAMS, MAPS>,
-    instruction: u64,
-) -> Option<(u32, &'f Program<'data>)> {
-    let place = (file.found.text?, u32::try_from(instruction).ok()?);
-    let after = file.programs.partition_point(|program| program.place() <= place);
-    let position = after.checked_sub(1)?;
-    let found = file.programs.get(position)?;
-    (found.place() == place).then_some((narrow(position), found))
-}
-
-/// What a relocated instruction refers to. libbpf's rule: the relocation's type does not matter, the
-/// instruction does.
-fn target<const PROGRAMS: usize, const MAPS: usize>(
-    file: &ObjectFile<'_, PROGRAMS, MAPS>,
-    instruction: Instruction,
-    relocation: &Relocation,
-) -> Result<Found, Kind> {
-    let order = file.container.order;
-    let number = relocation.symbol(order);
-    let symbol = usize::try_from(number).ok().and_then(|number| file.container.symbols.get(number));
-    let symbol = symbol.ok_or(Kind::NoSuchSymbol { symbol: number })?;
-    let place = symbol.section.get(order);
-    let value = symbol.value.get(order);
-    if usize::from(place) >= file.container.sections.len() {
-        return blame(file, symbol, |symbol| Kind::SpecialSection { symbol, section: place });
-    }
-    if !matches!(instruction.opcode(), CALL | LOAD_IMMEDIATE) {
-        let opcode = instruction.opcode();
-        return blame(file, symbol, |symbol| Kind::Opcode { symbol, opcode });
-    }
-    if place == 0 {
-        let number = u32::try_from(number).ok().filter(|_| is_extern(symbol, order));
-        return match number {
-            Some(number) => Ok(Found::Target(Target::Extern(number))),
-            None => blame(file, symbol, |symbol| Kind::SpecialSection { symbol, section: place }),
-        };
-    }
-    let is_in_text = file.found.text == Some(place);
-    if instruction.opcode() == CALL {
-        if instruction.src() != PSEUDO_CALL {
-            let source = instruction.src();
-            return blame(file, symbol, |symbol| Kind::NotASubprogramCall { symbol, source });
-        }
-        if !is_in_text || value & 7 != 0 {
-            return blame(file, symbol, |symbol| Kind::CallTarget { symbol, offset: value });
-        }
-        let distance = i64::from(instruction.imm()).wrapping_add(1);
-        return Ok(Found::Call((value >> 3).wrapping_add_signed(distance)));
-    }
-    let is_function = match symbol.kind() {
-        symbol_type::SECTION => symbol.binding() == binding::LOCAL,
-        symbol_type::FUNC => symbol.is_global(),
-        _ => false,
-    };
-    if is_in_text && is_function {
-        let offset = value.wrapping_add_signed(i64::from(instruction.imm()));
-        if value & 7 != 0 || offset & 7 != 0 {
-            return blame(file, symbol, |symbol| Kind::CallTarget { symbol, offset });
-        }
-        return Ok(Found::Function(offset >> 3));
-    }
-    if file.found.maps == Some(place) {
-        let map = file.maps.iter().position(|map| map.is_at(place, value));
-        return match map {
-            Some(map) => Ok(Found::Target(Target::Map(narrow(map)))),
-            None => blame(file, symbol, |symbol| Kind::NoSuchMap { symbol, offset: value }),
-        };
-    }
-    let Some(map) = file.maps.iter().position(|map| map.stands_for(place)) else {
-        return blame(file, symbol, |symbol| Kind::DataTarget { symbol, section: place });
-    };
-    // The instruction's immediate has 32 bits, and so has what is added to it.
-    let [a, b, c, d, ..] = value.to_le_bytes();
-    Ok(Found::Target(Target::Variable(narrow(map), u32::from_le_bytes([a, b, c, d]))))
-}
-
-/// An error that names the symbol. Labels are long, and are made only here.
-#[cold]
-#[inline(never)]
-fn blame<const PROGRAMS: usize, const MAPS: usize>(
-    file: &ObjectFile<'_, PROGRAMS, MAPS>,
-    symbol: &Symbol,
-    kind: impl FnOnce(Label) -> Kind,
-) -> Result<Found, Kind> {
-    Err(kind(Label::new(symbol_name(file, symbol))))
-}
-
-/// Whether the symbol is one that the object refers to and does not define.
-pub(crate) fn is_extern(symbol: &Symbol, order: elf::Order) -> bool {
-    symbol.section.get(order) == 0 && symbol.is_global() && symbol.kind() == symbol_type::NOTYPE
-}
-
-/// The symbol's name, or its section's, for messages.
-pub(crate) fn symbol_name<'data, const PROGRAMS: usize, const MAPS: usize>(
-    file: &ObjectFile<'data, PROGRAMS, MAPS>,
-    symbol: &Symbol,
-) -> &'data str {
-    let container = &file.container;
-    match container.symbol_name(symbol) {
-        Some(name) if !name.is_empty() => name,
-        _ => container
-            .section(symbol.section.get(container.order))
-            .and_then(|section| container.section_name(section))
-            .unwrap_or_default(),
-    }
-}
-
-/// What an instruction without a relocation refers to: a call within `.text` carries its distance.
-fn unrelocated(
-    program: &Program<'_>,
-    instruction: Instruction,
-    offset: u64,
-) -> Result<Option<Found>, Unrelocated> {
-    match (instruction.opcode(), instruction.src()) {
-        (CALL, PSEUDO_CALL) if program.is_subprogram() => {
-            let distance = i64::from(instruction.imm()).wrapping_add(1);
-            Ok(Some(Found::Call(offset.wrapping_add_signed(distance))))
-        }
-        (CALL, PSEUDO_CALL) | (LOAD_IMMEDIATE, PSEUDO_FUNC) => Err(Unrelocated),
-        _ => Ok(None),
-    }
-}
-
-/// The instruction refers to something, and no relocation says to what.
-struct Unrelocated;
-
-/// The relocations of one section.
-#[derive(Clone, Copy)]
-struct Relocations<'data> {
-    entries: &'data [Relocation],
-    /// Whether offsets never fall: then they are walked beside the instructions.
-    is_sorted: bool,
-    order: Option<elf::Order>,
-}
-
-impl<'data> Relocations<'data> {
-    const NONE: Self = Self { entries: &[], is_sorted: true, order: None };
-
-    /// Takes those of the section `place`.
-    fn read<const PROGRAMS: usize, const MAPS: usize>(
-        &mut self,
-        file: &ObjectFile<'data, PROGRAMS, MAPS>,
-        place: u16,
-    ) -> Result<(), Kind> {
-        let container = &file.container;
-        let order = container.order;
-        let mut lists = container.sections.iter().filter(|section| {
-            section.kind.get(order) == section_type::REL && section.info.get(order) == u32::from(place)
-        });
-        let Some(list) = lists.next() else { return Ok(()) };
-        if lists.next().is_some() {
-            return Err(Kind::TwoRelocationSections);
-        }
-        let entries: &[Relocation] = elf::records(container.contents(list).ok_or(Kind::RelocationsCutOff)?);
-        let is_sorted = entries.is_sorted_by_key(|entry| entry.offset.get(order));
-        if !is_sorted && entries.len() > MAX_UNSORTED {
-            return Err(Kind::UnsortedRelocations { count: entries.len(), limit: MAX_UNSORTED });
-        }
-        *self = Self { entries, is_sorted, order: Some(order) };
-        Ok(())
-    }
-
-    /// Where the relocations from the section's instruction `first` on begin.
-    fn start(&self, first: u64) -> u32 {
-        let Some(order) = self.order.filter(|_| self.is_sorted) else { return 0 };
-        let first = first.saturating_mul(8);
-        narrow(self.entries.partition_point(|entry| entry.offset.get(order) < first))
-    }
-
-    /// The relocation of the section's instruction `instruction`, which is not before the one asked for last.
-    fn at(&self, cursor: &mut u32, instruction: u64) -> Result<Option<&'data Relocation>, Misaligned> {
-        let Some(order) = self.order else { return Ok(None) };
-        let wanted = instruction.saturating_mul(8);
-        if !self.is_sorted {
-            let belongs = |entry: &&Relocation| entry.offset.get(order) & !7 == wanted;
-            let found = self.entries.iter().find(belongs);
-            return found.map(|entry| aligned(entry, order)).transpose();
-        }
-        while let Some(entry) = self.entries.get(elf::index(*cursor)) {
-            match (entry.offset.get(order) & !7).cmp(&wanted) {
-                Ordering::Less => *cursor = cursor.saturating_add(1),
-                Ordering::Equal => return aligned(entry, order).map(Some),
-                Ordering::Greater => break,
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// A relocation at that offset, where no instruction starts.
-struct Misaligned(u64);
-
-fn aligned(entry: &Relocation, order: elf::Order) -> Result<&Relocation, Misaligned> {
-    match entry.offset.get(order) {
-        offset if offset & 7 == 0 => Ok(entry),
-        offset => Err(Misaligned(offset)),
-    }
-}
-
 /// An index in the table, or of an instruction: what does not fit leads nowhere.
 pub(crate) fn narrow(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
@@ -615,8 +409,6 @@ pub(crate) fn narrow(index: usize) -> u32 {
 
 /// `BPF_JMP | BPF_CALL`.
 pub(crate) const CALL: u8 = 0x85;
-/// `BPF_LD | BPF_IMM | BPF_DW`: the 16-byte load of a 64-bit immediate.
-const LOAD_IMMEDIATE: u8 = 0x18;
 /// `BPF_PSEUDO_CALL`: the immediate is a distance in instructions.
 pub(crate) const PSEUDO_CALL: u8 = 1;
 /// `BPF_PSEUDO_FUNC`: the immediate is the distance to a function, whose address is loaded.
@@ -624,5 +416,3 @@ pub(crate) const PSEUDO_FUNC: u8 = 4;
 /// Sixteen times what Linux loads (`BPF_COMPLEXITY_LIMIT_INSNS`): bounds what overlapping functions add up
 /// to.
 const MAX_LEN: u32 = 1 << 24;
-/// Longest list of relocations that is searched for every instruction because it is out of order.
-const MAX_UNSORTED: usize = 256;

@@ -77,6 +77,7 @@
 #[cfg(any(test, loom))]
 extern crate std;
 
+mod atomics;
 mod consumer;
 mod cursor;
 mod drain;

@@ -8,9 +8,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{self, AtomicU32, AtomicUsize, Ordering};
 
 use crate::header::{HEADER_SIZE, field};
-use crate::memory::{
-    Area, Claim, Contiguous, Extent, Length, Marks, Memory, Position, Private, Publication, Racy, SPINS,
-};
+use crate::memory::{Area, Claim, Contiguous, Extent, Memory, Private, Publication, Racy, SPINS};
 use crate::{Geometry, Header, Mapping, Order};
 
 /// A ring in memory that is mapped into this address space: `mmap`ed from a kernel, vmapped in a driver, or a plain array.
@@ -413,59 +411,3 @@ impl fmt::Display for MarksLength {
 }
 
 impl core::error::Error for MarksLength {}
-
-impl Position for AtomicUsize {
-    #[inline(always)]
-    fn load(&self, order: Order) -> usize {
-        self.load(order.ordering())
-    }
-
-    #[inline(always)]
-    fn store(&self, value: usize, order: Order) {
-        self.store(value, order.ordering());
-    }
-
-    #[inline(always)]
-    fn fetch_add(&self, value: usize, order: Order) -> usize {
-        self.fetch_add(value, order.ordering())
-    }
-
-    #[inline(always)]
-    fn compare_exchange_weak(&self, current: usize, new: usize, order: Order) -> Result<usize, usize> {
-        self.compare_exchange_weak(current, new, order.ordering(), Ordering::Relaxed)
-    }
-}
-
-impl Length for AtomicU32 {
-    #[inline(always)]
-    fn load(&self, order: Order) -> u32 {
-        self.load(order.ordering())
-    }
-
-    #[inline(always)]
-    fn store(&self, value: u32, order: Order) {
-        self.store(value, order.ordering());
-    }
-
-    #[inline(always)]
-    fn swap(&self, value: u32, order: Order) -> u32 {
-        self.swap(value, order.ordering())
-    }
-}
-
-impl Marks for AtomicUsize {
-    #[inline(always)]
-    fn load(&self, order: Order) -> usize {
-        self.load(order.ordering())
-    }
-
-    #[inline(always)]
-    fn fetch_or(&self, bits: usize, order: Order) -> usize {
-        self.fetch_or(bits, order.ordering())
-    }
-
-    #[inline(always)]
-    fn fetch_and(&self, bits: usize, order: Order) -> usize {
-        self.fetch_and(bits, order.ordering())
-    }
-}
