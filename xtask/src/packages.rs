@@ -1,6 +1,7 @@
 //! What is published: each package whole, the blocks without each other, front pages that say what the documentation says.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -32,9 +33,11 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
     if !wrong.is_empty() {
         return Err(Failure(wrong.join("\n       ")));
     }
+    let target = forget_earlier(&published)?;
     let excluded: Vec<&str> = private.iter().flat_map(|package| ["--exclude", &package.name]).collect();
     Step::cargo(&["package", "--workspace", "--allow-dirty", "--quiet"])
         .arguments(&excluded)
+        .variable("CARGO_TARGET_DIR", &target.to_string_lossy())
         .or("what is not in the package is missing where it is unpacked: paths that lead out of it, for instance")
         .run()?;
     let names: Vec<&str> = published.iter().map(|package| &*package.name).collect();
@@ -43,6 +46,36 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
         names.len(),
         names.join(", ")
     )))
+}
+
+/// Packages are built beside each other from a registry that exists only meanwhile. What cargo unpacks and builds of a registry never changes, it takes for
+/// granted, and goes by path and version: so what an earlier run left is removed. Gives where to build.
+fn forget_earlier(packages: &[&Package]) -> Result<PathBuf, Failure> {
+    let remove = |directory: PathBuf| match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Failure(format!("{}: {error}", directory.display())))
+        }
+        _ => Ok(()),
+    };
+    let target = root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+    let target = target.join("packages");
+    remove(target.clone())?;
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let registries = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
+    // One on the network is called after its host, one that is a directory has only its number.
+    let local = registries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|registry| registry.file_name().to_string_lossy().starts_with('-'));
+    for registry in local {
+        for package in packages {
+            let version = at(&package.metadata, "/version").as_str().unwrap_or_default();
+            remove(registry.path().join(format!("{}-{version}", package.name)))?;
+        }
+    }
+    Ok(target)
 }
 
 /// `cargo xtask ci --only powerset`.

@@ -1,7 +1,7 @@
-//! What two producers cannot beat: the same bytes written and read, with nothing between the producers to agree on.
+//! What one or two producers cannot beat: the same bytes written and read, with nothing between the producers to agree on.
 //!
-//! Each has a lane of its own: every other record of the same memory, at a place known beforehand. There is no order between the two, no lock and no
-//! read-modify-write, so this is no ring; what it takes is what the memory takes.
+//! Each has a lane of its own: every record of the same memory, or every other one, at a place known beforehand. There is no order between the two, no
+//! lock and no read-modify-write, so this is no ring; what it takes is what the memory takes, laid out as it is.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,9 +11,10 @@ use super::baselines::{Line, Pages};
 use super::{Consume, Produce, leak};
 use crate::measure::Seen;
 
-/// The two producers' and the consumer's counters, each on cache lines of its own.
+/// The producers' and the consumer's counters, each on cache lines of its own.
 struct Lanes {
     pages: Pages,
+    count: usize,
     clones: AtomicUsize,
     written: [Line<AtomicUsize>; 2],
     read: [Line<AtomicUsize>; 2],
@@ -27,16 +28,18 @@ pub(super) struct Writer {
     read: usize,
 }
 
-/// The consumer of both lanes.
+/// The consumer of all lanes.
 pub(super) struct Reader {
     lanes: &'static Lanes,
     read: [usize; 2],
 }
 
-pub(super) fn lanes(size: usize) -> (Writer, Reader) {
+/// As many lanes, one or two, in `size` bytes.
+pub(super) fn lanes(size: usize, count: usize) -> (Writer, Reader) {
     let line = || Line(AtomicUsize::new(0));
     let lanes = leak(Lanes {
         pages: Pages::new(size),
+        count,
         clones: AtomicUsize::new(0),
         written: [line(), line()],
         read: [line(), line()],
@@ -46,28 +49,28 @@ pub(super) fn lanes(size: usize) -> (Writer, Reader) {
 
 impl Clone for Writer {
     fn clone(&self) -> Self {
-        let lane = self.lanes.clones.fetch_add(1, Ordering::Relaxed) % 2;
+        let lane = self.lanes.clones.fetch_add(1, Ordering::Relaxed) % self.lanes.count;
         let written = self.lanes.written[lane].0.load(Ordering::Acquire);
         Self { lanes: self.lanes, lane, written, read: self.read }
     }
 }
 
 /// Where a record of a lane stands.
-fn position<const N: usize>(lane: usize, number: usize) -> usize {
-    (2 * number + lane) * record_size(N as u32)
+fn position<const N: usize>(lanes: usize, lane: usize, number: usize) -> usize {
+    (lanes * number + lane) * record_size(N as u32)
 }
 
 impl<const N: usize> Produce<N> for Writer {
     #[inline]
     fn push(&mut self, record: &[u8; N]) -> bool {
-        let room = self.lanes.pages.size() / record_size(N as u32) / 2;
+        let room = self.lanes.pages.size() / record_size(N as u32) / self.lanes.count;
         if self.written - self.read >= room {
             self.read = self.lanes.read[self.lane].0.load(Ordering::Acquire);
             if self.written - self.read >= room {
                 return false;
             }
         }
-        let position = position::<N>(self.lane, self.written);
+        let position = position::<N>(self.lanes.count, self.lane, self.written);
         self.lanes.pages.write_page_offset(position);
         self.lanes.pages.write_payload(position, record);
         self.lanes.pages.commit(position, N, false);
@@ -81,10 +84,10 @@ impl<const N: usize> Consume<N> for Reader {
     #[inline]
     fn pop(&mut self, seen: &mut Seen) -> u64 {
         let before = seen.records;
-        for lane in 0..2 {
+        for lane in 0..self.lanes.count {
             let written = self.lanes.written[lane].0.load(Ordering::Acquire);
             for number in self.read[lane]..written {
-                seen.read(self.lanes.pages.payload::<N>(position::<N>(lane, number)));
+                seen.read(self.lanes.pages.payload::<N>(position::<N>(self.lanes.count, lane, number)));
             }
             self.read[lane] = written;
             self.lanes.read[lane].0.store(written, Ordering::Release);

@@ -65,7 +65,7 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
 }
 
 /// No ring: see [`lanes`](super::lanes).
-const FLOOR: &str = "(lanes)";
+pub(super) const FLOOR: &str = "(lanes)";
 
 /// The producing sides for many, with one producer.
 pub(super) fn single<const N: usize>() -> Vec<(&'static str, Box<dyn Pair<N>>)> {
@@ -73,6 +73,7 @@ pub(super) fn single<const N: usize>() -> Vec<(&'static str, Box<dyn Pair<N>>)> 
         ("ours, shared", Box::new(ours(CAPACITY, SubmitFlags::NO_WAKEUP))),
         ("spinlock", Box::new(spinlock(CAPACITY, false))),
         ("turns", Box::new(turn(CAPACITY))),
+        (FLOOR, Box::new(lanes(CAPACITY, 1))),
     ]
 }
 
@@ -84,7 +85,7 @@ fn series<const N: usize>(turns: usize, drive: Drive) -> Vec<Series> {
         ("spinlock, adaptive", Box::new(spinlock(CAPACITY, true))),
         ("turns", Box::new(turn(CAPACITY))),
         ("ArrayQueue", Box::new(array_queue::<N>(CAPACITY))),
-        (FLOOR, Box::new(lanes(CAPACITY))),
+        (FLOOR, Box::new(lanes(CAPACITY, 2))),
     ];
     let records = match drive {
         Drive::Alone => (CAPACITY / (N + 16) / 2 - 16) as u64,
