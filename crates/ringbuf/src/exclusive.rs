@@ -128,9 +128,8 @@ impl<M: Memory> ExclusiveProducer<M> {
             return None;
         }
         self.room = self.room.wrapping_sub(total);
-        self.memory.pending_position().store(start, sites::PENDING_ADVANCE);
         let header = header.at(geometry.page_offset(start));
-        Some(Place { start, record: start, end: start.wrapping_add(total), header })
+        Some(Place { start, pending: start, record: start, end: start.wrapping_add(total), header })
     }
 
     #[inline(never)]
@@ -139,6 +138,7 @@ impl<M: Memory> ExclusiveProducer<M> {
         let (header, total) = space::admissible(&geometry, length)?;
         let start = self.end;
         let pending = self.pending();
+        // For those that are refused.
         self.memory.pending_position().store(pending, sites::PENDING_ADVANCE);
         let filler = space::filler(&geometry, start, total);
         let needed = filler.wrapping_add(total);
@@ -155,7 +155,7 @@ impl<M: Memory> ExclusiveProducer<M> {
             space::fill(&self.memory, start, filler);
         }
         self.room = self.room_behind(end);
-        Ok(Place { start, record, end, header: header.at(geometry.page_offset(record)) })
+        Ok(Place { start, pending, record, end, header: header.at(geometry.page_offset(record)) })
     }
 
     /// The oldest record that is busy, or the end. What was reserved before is committed, because `&mut self` is free again, unless it was forgotten.
@@ -177,8 +177,11 @@ impl<M: Memory> ExclusiveProducer<M> {
         }
     }
 
+    /// Both positions at once: a consumer that waits for the record fetches their cache line again and again, and each store that comes alone has to get it
+    /// back first, as do all stores behind it.
     #[inline]
     fn publish(&mut self, place: &Place) {
+        self.memory.pending_position().store(place.pending, sites::PENDING_ADVANCE);
         self.memory.producer_position().store(place.end, sites::PUBLISH);
         self.end = place.end;
         self.last = place.record;
@@ -189,6 +192,8 @@ impl<M: Memory> ExclusiveProducer<M> {
 struct Place {
     /// Where the filler before it starts, if there is one.
     start: usize,
+    /// The oldest record that is still busy, or `start`.
+    pending: usize,
     record: usize,
     end: usize,
     /// Busy.
