@@ -123,7 +123,7 @@ fn all(only: &[String], quick: bool, busy: bool) -> Result<Outcome, Failure> {
     let turns = if quick { "a dozen turns (a quick run)" } else { "41 turns" };
     let machine = figures::machine(turns)?;
     let features = peers("the kernel's rings and loaders")?;
-    timed("build").arguments(&["--bins"]).arguments(features).run()?;
+    optimised("build").arguments(&["--bins"]).arguments(features).run()?;
     let directory = root().join("target/figures");
     fs::create_dir_all(&directory).map_err(|error| Failure(format!("{}: {error}", directory.display())))?;
     let mut parts = Vec::new();
@@ -155,7 +155,7 @@ pub(crate) fn instructions(write: bool) -> Result<Outcome, Failure> {
     // The steps are a binary of their own, which `run` does not build.
     optimised("build").arguments(&["--bins"]).run()?;
     let write: &[&str] = if write { &["--write"] } else { &[] };
-    optimised("run")
+    bench(&[])
         .arguments(&["--", "instructions"])
         .arguments(write)
         .or("make the step cheaper, or take its price into the table and say why: cargo xtask bench instructions --write")
@@ -167,7 +167,7 @@ fn open(filter: Option<&str>, taking: &Taking) -> Result<Outcome, Failure> {
     needs("bench open", "libelf and zlib with their headers, xdp-tools, libbpf-tools, valgrind");
     let features = peers("real objects beside libbpf and aya")?;
     // What valgrind runs is a binary of its own, which `run` does not build.
-    timed("build").arguments(&["--bins"]).arguments(features).run()?;
+    optimised("build").arguments(&["--bins"]).arguments(features).run()?;
     figures("open", features, filter, taking)
 }
 
@@ -213,8 +213,9 @@ fn figures(
     arguments.extend(filter);
     arguments.extend(taking.quick.then_some("--quick"));
     arguments.extend(taking.json.iter().flat_map(|file| ["--json", file]));
-    bench(features)
-        .arguments(&arguments)
+    let step = bench(features);
+    let step = if which == "vm" { aligned(step) } else { step };
+    step.arguments(&arguments)
         .or("a goal is missed: run it again when the machine is quiet, then look for the reason")
         .run()?;
     Ok(Outcome::Shown("every goal is reached".to_owned()))
@@ -239,14 +240,14 @@ fn wfp(taking: &Taking) -> Result<Outcome, Failure> {
 }
 
 fn bench(features: &[&str]) -> Step {
-    timed("run").arguments(features)
+    optimised("run").arguments(features)
 }
 
-/// Loops begin on cache lines, ours and the peers' alike: where an interpreter's loop happens to lie changes its figures by up to a half, with every line
-/// that is added anywhere.
-fn timed(verb: &str) -> Step {
+/// For the interpreters loops begin on cache lines, ours and the peer's: where the one that counts happens to lie changes their figures by up to a half, with
+/// every line that is added anywhere.
+fn aligned(step: Step) -> Step {
     let own = std::env::var("RUSTFLAGS").unwrap_or_default();
-    optimised(verb).variable("RUSTFLAGS", format!("{own} -C llvm-args=-align-loops=64").trim())
+    step.variable("RUSTFLAGS", format!("{own} -C llvm-args=-align-loops=64").trim())
 }
 
 /// Whoever compiles incrementally gets other code, a third slower.

@@ -58,8 +58,8 @@ fn replaced(readme: &str, parts: &[Part]) -> Option<String> {
 
 /// How they are taken.
 const METHOD: &str = "Contenders take turns in one process, each following each other one equally often; a figure is the median over the turns, a ratio the median of the \
-    ratios within a turn, and time is the thread's own. Absolute figures of a machine that others use drift by a fifth, ratios hardly. Loops \
-    begin on cache lines, ours and the peers' alike: where one happens to lie changes an interpreter's figures by up to a half. **Bold** is the best of \
+    ratios within a turn, and time is the thread's own. Absolute figures of a machine that others use drift by a fifth, ratios hardly. In the part \
+    `vm` loops begin on cache lines, ours and the peers': where one happens to lie changes an interpreter's figures by up to a half. **Bold** is the best of \
     a row, a name in brackets is a floor. `cargo xtask bench --write` writes all this, `cargo xtask bench PART` prints one part.\n";
 
 /// How busy the machine was in the last minute, and how many CPUs it has.

@@ -73,7 +73,7 @@ enum Verb {
     Bench {
         #[command(subcommand)]
         figures: Option<bench::Figures>,
-        /// Take figures of speed and write them into README.md: all, or the parts named (ring, perf, open, load, wfp)
+        /// Take figures of speed and write them into README.md: all, or the parts named (ring, perf, open, load, wfp, vm, gate)
         #[arg(long, value_name = "PART", num_args = 0.., value_delimiter = ',')]
         write: Option<Vec<String>>,
         /// Fewer turns: for a look, not for a verdict
