@@ -5,11 +5,11 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{self, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::header::{HEADER_SIZE, field};
 use crate::memory::{Area, Claim, Contiguous, Extent, Memory, Private, Publication, Racy, SPINS};
-use crate::{Geometry, Header, Mapping, Order};
+use crate::{Geometry, Header, Mapping};
 
 /// A ring in memory that is mapped into this address space: `mmap`ed from a kernel, vmapped in a driver, or a plain array.
 ///
@@ -242,21 +242,6 @@ impl<'a> Memory for Mapped<'a> {
         let published = Self::published(self.area, extent);
         if let Some(source) = published.get(offset..).and_then(|rest| rest.get(..bytes.len())) {
             bytes.copy_from_slice(source);
-        }
-    }
-
-    #[inline(always)]
-    fn fence(&self, order: Order) {
-        atomic::fence(order.ordering());
-    }
-
-    #[inline(always)]
-    fn fence_after_swap(&self, order: Order) {
-        // A locked instruction is a full barrier on x86: only the compiler has to be told.
-        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
-            atomic::compiler_fence(order.ordering());
-        } else {
-            atomic::fence(order.ordering());
         }
     }
 }
