@@ -1,9 +1,7 @@
 //! What needs nothing but cargo: tests, and the concurrency models.
 
-use std::path::Path;
-
 use crate::mutants::Modelled;
-use crate::step::{Failure, Outcome, Step, needs};
+use crate::step::{Failure, Outcome, Step, needs, target};
 
 /// `cargo xtask test`.
 pub(crate) fn run() -> Result<Outcome, Failure> {
@@ -129,7 +127,7 @@ fn under_loom(arguments: &[&str]) -> Step {
     Step::cargo(arguments)
         .variable("RUSTFLAGS", "--cfg loom")
         // Its own directory: other flags would otherwise throw away the build of everything else.
-        .variable("CARGO_TARGET_DIR", &loom_target())
+        .target(&target().join("loom"))
 }
 
 fn model_step(modelled: &Modelled) -> Step {
@@ -164,10 +162,4 @@ fn models(package: Option<&str>, preemptions: Option<u32>) -> Result<usize, Fail
         total = total.saturating_add(count);
     }
     Ok(total)
-}
-
-/// Relative to the root, where every command runs, unless the user has chosen another place.
-fn loom_target() -> String {
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Path::new(&target).join("loom").to_string_lossy().into_owned()
 }
