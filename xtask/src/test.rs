@@ -33,6 +33,9 @@ pub(crate) fn loom(package: Option<&str>, preemptions: u32) -> Result<Outcome, F
     )))
 }
 
+/// Explores them.
+const HARNESS: &str = "ebpf-loom-harness";
+
 /// Packages with models, which are tests in a module `models` that exists under `--cfg loom`, and in one of
 /// the same name in `tests/downstream.rs`, which shows how others model themselves with the package.
 const MODELLED: [Modelled; 6] = [
@@ -115,9 +118,9 @@ pub(crate) fn model_binary(modelled: &Modelled) -> Result<String, Failure> {
 
 /// Clippy over the code that only exists under `--cfg loom`.
 pub(crate) fn model_clippy(advice: &str) -> Result<(), Failure> {
-    for modelled in &MODELLED {
-        let step =
-            under_loom(&["clippy", "-p", modelled.package, "--lib", "--tests", "--", "-D", "warnings"]);
+    let modelled = MODELLED.iter().map(|modelled| modelled.package);
+    for package in modelled.chain([HARNESS]) {
+        let step = under_loom(&["clippy", "-p", package, "--lib", "--tests", "--", "-D", "warnings"]);
         step.or(advice).run()?;
     }
     Ok(())
@@ -141,6 +144,11 @@ fn model_step(modelled: &Modelled) -> Step {
 /// Runs the models and returns how many there were. `preemptions` raises the bound that each model has of its own.
 fn models(package: Option<&str>, preemptions: Option<u32>) -> Result<usize, Failure> {
     let mut total: usize = 0;
+    if package.is_none() {
+        under_loom(&["test", "-p", HARNESS, "--profile", "loom", "--lib"])
+            .or("what explores all models does not notice what it is to notice")
+            .run()?;
+    }
     for modelled in modelled(package)? {
         let test = |last: &[&str]| {
             let step = model_step(modelled).arguments(last);
