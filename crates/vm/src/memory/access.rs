@@ -12,15 +12,16 @@ impl Memory<'_, '_> {
     /// `N` bytes, zero-extended; `None` when any of them may not be read.
     #[inline(always)]
     pub(crate) fn load<const N: usize>(&self, address: u64) -> Option<u64> {
-        self.load_stack::<N>(address).or_else(|| self.load_behind::<N>(address))
+        self.load_stack::<N>(address).unwrap_or_else(|| self.load_behind::<N>(address))
     }
 
-    /// The same where it is on the stack, which no other region is.
+    /// The same if it is in a stack frame's region, and `None` if it is in another one.
     #[inline(always)]
-    pub(crate) fn load_stack<const N: usize>(&self, address: u64) -> Option<u64> {
+    pub(crate) fn load_stack<const N: usize>(&self, address: u64) -> Option<Option<u64>> {
         let (region, start) = (high(address), index(low(address)));
         let frame = self.stack.get(index(region.wrapping_sub(FRAMES)))?;
-        Some(widen::<N>(frame.get(start..start.checked_add(N)?)?.try_into().ok()?))
+        let bytes = || frame.get(start..start.checked_add(N)?)?.try_into().ok();
+        Some(bytes().map(widen::<N>))
     }
 
     /// The same where it is not.
@@ -66,9 +67,7 @@ impl Memory<'_, '_> {
             *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
             return Some(());
         }
-        if self.is_window(address)
-            && let Some(done) = self.store_window::<N>(address, value)
-        {
+        if let Some(done) = self.window.store::<N>(address, value) {
             return Some(done);
         }
         if let Some(slot) = self.map(region) {
@@ -78,16 +77,10 @@ impl Memory<'_, '_> {
         self.store_elsewhere::<N>(address, value)
     }
 
-    /// Whether this is an address in the reservation that was made last.
+    /// Two stores to the record that was reserved last; `None`, and nothing stored, when they are not so simple.
     #[inline(always)]
-    pub(crate) fn is_window(&self, address: u64) -> bool {
-        high(address) == self.window.region
-    }
-
-    /// A store there; `None`, and nothing stored, when it is not so simple.
-    #[inline(always)]
-    pub(crate) fn store_window<const N: usize>(&self, address: u64, value: u64) -> Option<()> {
-        self.window.store::<N>(low(address), value)
+    pub(crate) fn store_two<const N: usize>(&self, addresses: [u64; 2], values: [u64; 2]) -> Option<()> {
+        self.window.store_two::<N>(addresses, values)
     }
 
     #[inline(never)]

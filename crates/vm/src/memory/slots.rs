@@ -54,7 +54,7 @@ impl MapSlot {
         self.place_in_value::<N>(offset)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn place_in_value<const N: usize>(&self, offset: u32) -> Option<(&Words, usize)> {
         let shape = self.shape.as_ref()?;
         if !shape.holds(offset, N) {
