@@ -88,9 +88,12 @@ impl Machine<'_> {
                 macro_rules! load {
                     ($size:literal, $extend:expr) => {{
                         let address = displaced(r.get(op.src), op);
-                        match memory.load::<$size>(address) {
+                        match memory.load_stack::<$size>(address) {
                             Some(value) => r.set(op.dst, $extend(value)),
-                            None => fault!(memory.fault(address, $size, false)),
+                            None => match memory.load_behind::<$size>(address) {
+                                Some(value) => r.set(op.dst, $extend(value)),
+                                None => fault!(memory.fault(address, $size, false)),
+                            },
                         }
                     }};
                 }

@@ -12,16 +12,15 @@ impl Memory<'_, '_> {
     /// `N` bytes, zero-extended; `None` when any of them may not be read.
     #[inline(always)]
     pub(crate) fn load<const N: usize>(&self, address: u64) -> Option<u64> {
-        self.load_stack::<N>(address).unwrap_or_else(|| self.load_behind::<N>(address))
+        self.load_stack::<N>(address).or_else(|| self.load_behind::<N>(address))
     }
 
-    /// The same if it is in a stack frame's region, and `None` if it is in another one.
+    /// The same where it is on the stack, which no other region is.
     #[inline(always)]
-    pub(crate) fn load_stack<const N: usize>(&self, address: u64) -> Option<Option<u64>> {
+    pub(crate) fn load_stack<const N: usize>(&self, address: u64) -> Option<u64> {
         let (region, start) = (high(address), index(low(address)));
         let frame = self.stack.get(index(region.wrapping_sub(FRAMES)))?;
-        let bytes = || frame.get(start..start.checked_add(N)?)?.try_into().ok();
-        Some(bytes().map(widen::<N>))
+        Some(widen::<N>(frame.get(start..start.checked_add(N)?)?.try_into().ok()?))
     }
 
     /// The same where it is not.
