@@ -118,19 +118,31 @@ impl Machine<'_> {
                         }
                     };
                 }
+                // The next instruction too if it is the one that mostly comes here; it is looked at sooner than a jump to it is taken.
+                macro_rules! next {
+                    ($code:pat, |$op:ident| $work:block) => {
+                        if let [$op, ..] = rest.as_slice()
+                            && matches!($op.code, $code)
+                        {
+                            rest.next();
+                            $work
+                        }
+                    };
+                }
                 // Two in one go where a record is written to, as it mostly is then.
                 macro_rules! stores {
-                    ($size:literal) => {{
-                        let base = r.get(op.dst);
+                    ($op:ident, $size:literal, $then:block) => {{
+                        let base = r.get($op.dst);
                         let both = |second: &Op| {
-                            let addresses = [displaced(base, op), displaced(base, second)];
-                            memory.store_two::<$size>(addresses, [r.get(op.src), r.get(second.src)])
+                            let addresses = [displaced(base, $op), displaced(base, second)];
+                            memory.store_two::<$size>(addresses, [r.get($op.src), r.get(second.src)])
                         };
                         if rest.as_slice().first().and_then(both).is_some() {
                             rest.next();
+                            $then
                         } else {
                             // One by one, this one first.
-                            store!($size, r.get(op.src));
+                            store!($op, $size, r.get($op.src));
                         }
                     }};
                 }
@@ -486,6 +498,11 @@ impl Machine<'_> {
                     Code::Increment32 => match memory.increment::<4>(displaced(r.get(op.src), op), op.imm) {
                         Some(sum) => group!([_, _] {
                             r.set(op.dst, sum);
+                            next!(Code::Jne64K, |op| {
+                                if r.get(op.dst) != op.imm {
+                                    break 'block index(op.target);
+                                }
+                            });
                         }),
                         // One by one, this one first.
                         None => load!(4, core::convert::identity),
@@ -527,8 +544,10 @@ impl Machine<'_> {
                         r.set(third.dst, third.imm);
                         call!(last);
                     }),
-                    Code::Store32Store32 => stores!(4),
-                    Code::Store64Store64 => stores!(8),
+                    Code::Store32Store32 => stores!(op, 4, {}),
+                    Code::Store64Store64 => {
+                        stores!(op, 8, { next!(Code::Store32Store32, |op| { stores!(op, 4, {}) }) })
+                    }
                     Code::WideReserve => group!([_, size, flags, last] {
                         r.set(R1, op.imm);
                         r.set(R2, size.imm);

@@ -161,9 +161,9 @@ impl<'m, 'run> Memory<'m, 'run> {
         // Mostly there is no other.
         let (slot, place) =
             if self.live == 0 { places.next()? } else { places.find(|(_, place)| place.is_none())? };
-        let region = Region::Reservation { slot, serial: self.serial.wrapping_add(1) };
         // Between its making and its place nothing may fail: it would be made elsewhere and copied, and the copy wait for the stores.
         let Some(reservation) = RingReservation::new(map, ring, length) else { return Some(0) };
+        let region = Region::Reservation { slot, serial: self.serial.wrapping_add(1) };
         self.window = reservation.window(region.address(0));
         let none = place.replace((region.number(), reservation));
         core::mem::forget(none);

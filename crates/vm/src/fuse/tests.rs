@@ -62,6 +62,10 @@ fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instructi
                     random.of(&[(0x61, 0x04, 0x63), (0x79, 0x07, 0x7b), (0x61, 0x07, 0x63)]);
                 let back = if random.below(8) == 0 { 0 } else { place };
                 code.extend([i(load, d, base, place, 0), i(add, near, 0, 0, k), i(store, base, d, back, 0)]);
+                if random.below(2) == 0 {
+                    let jump = random.of(&[0x55, 0x55, 0x15]);
+                    code.push(i(jump, random.of(&[d, d, 0]), 0, random.of(&[-4, 1, 2]), random.of(&[0, k])));
+                }
             }
             10 => code
                 .extend([i(0x07, d, 0, 0, k), i(0x55, near, 0, random.of(&[-3, 1, 2]), random.of(&[0, k]))]),
@@ -100,6 +104,9 @@ fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instructi
                 code.push(i(0x15, 0, 0, random.of(&[7, 7, 7, 1]), 0));
                 let store = random.of(&[0x7b, 0x63]);
                 let (first, second) = (random.of(&[8, 8, 4, 0, 1]), random.of(&[0, 4, 5, 8, 8, 12, 16, -4]));
+                if random.below(2) == 0 {
+                    code.extend([i(0x7b, 0, 1, 8, 0), i(0x7b, 0, 7, random.of(&[0, 0, 1]), 0)]);
+                }
                 code.extend([i(store, 0, 2, first, 0), i(store, 0, 3, second, 0)]);
                 code.extend([i(0x61, d, 0, 8, 0), i(0x63, 0, d, 12, 0)]);
                 code.extend([

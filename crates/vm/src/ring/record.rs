@@ -64,8 +64,6 @@ impl Drop for Books<'_> {
 pub(crate) struct RingReservation<'r> {
     map: &'r VmMap,
     ring: &'r RingMap,
-    /// The ring's data, close at hand.
-    data: &'r Circle,
     inner: Reservation<'r, RingMemory>,
 }
 
@@ -76,7 +74,7 @@ impl<'r> RingReservation<'r> {
         // A length beyond the machine's word is refused like any other that never fits.
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let inner = ring.producer.reserve_at(length, Watermark::None).ok()?;
-        Some(Self { map, ring, data: &ring.producer.memory().shared.data, inner })
+        Some(Self { map, ring, inner })
     }
 
     /// A whole record at once, as [`new`](Self::new), `write` and [`commit`](Self::commit) would make it.
@@ -96,7 +94,7 @@ impl<'r> RingReservation<'r> {
     /// Its payload as a program stores to it.
     #[inline(always)]
     pub(crate) fn window(&self, start: u64) -> Window<'r> {
-        let words = self.data.rest(self.inner.position().wrapping_add(HEADER_SIZE));
+        let words = self.data().rest(self.inner.position().wrapping_add(HEADER_SIZE));
         Window { start, words: words.get(..self.len() >> 3).unwrap_or(words) }
     }
 
@@ -140,12 +138,12 @@ impl<'r> RingReservation<'r> {
     }
 
     pub(crate) fn read(&self, offset: u32, out: &mut [u8]) -> Option<()> {
-        self.data.copy_out(self.place(index(offset), out.len())?, out);
+        self.data().copy_out(self.place(index(offset), out.len())?, out);
         Some(())
     }
 
     pub(crate) fn write(&self, offset: u32, bytes: &[u8]) -> Option<()> {
-        self.data.copy_in(self.place(index(offset), bytes.len())?, bytes);
+        self.data().copy_in(self.place(index(offset), bytes.len())?, bytes);
         Some(())
     }
 
@@ -157,9 +155,15 @@ impl<'r> RingReservation<'r> {
         Some(self.inner.position().wrapping_add(HEADER_SIZE).wrapping_add(offset))
     }
 
+    /// The ring's data.
+    #[inline(always)]
+    fn data(&self) -> &'r Circle {
+        &self.ring.producer.memory().shared.data
+    }
+
     #[inline(always)]
     fn word(&self, place: usize) -> &Word {
-        self.data.word(place)
+        self.data().word(place)
     }
 }
 
