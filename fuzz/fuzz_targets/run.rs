@@ -64,18 +64,9 @@ fn instructions(vm: &Vm, data: &[u8]) {
         (MapKind::HASH, 1, 1, 1),
     ];
     let Some((&[kind, context], code)) = data.split_first_chunk() else { return };
-    let specification = |(kind, key_size, value_size, max_entries)| MapSpec {
-        name: "map",
-        kind,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        initial_value: None,
-        read_only: false,
-    };
-    let maps: Vec<_> =
-        KINDS.iter().map(|kind| vm.create_map(&specification(*kind)).expect("ordinary maps")).collect();
+    let maps = KINDS.map(|(kind, key, value, entries)| {
+        vm.create_map(&MapSpec::new("map", kind, key, value, entries)).expect("ordinary maps")
+    });
     let code: Vec<_> = code
         .chunks_exact(Instruction::SIZE)
         .map(|bytes| Instruction::from_bytes(bytes.try_into().expect("eight bytes")))

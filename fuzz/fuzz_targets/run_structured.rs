@@ -52,18 +52,8 @@ type Ended = (Result<Outcome, Fault>, Vec<u8>);
 
 fn run(code: &[Instruction]) -> Result<Ended, VmError> {
     let vm = Vm::with_config(VmConfig::new().with_instruction_budget(BUDGET));
-    let spec = |kind, value_size, max_entries| MapSpec {
-        name: "map",
-        kind,
-        key_size: 4,
-        value_size,
-        max_entries,
-        flags: 0,
-        initial_value: None,
-        read_only: false,
-    };
-    let values = vm.create_map(&spec(MapKind::ARRAY, VALUE, 1)).expect("a map");
-    let hash = vm.create_map(&spec(MapKind::HASH, 8, ENTRIES)).expect("a map");
+    let values = vm.create_map(&MapSpec::new("map", MapKind::ARRAY, 4, VALUE, 1)).expect("a map");
+    let hash = vm.create_map(&MapSpec::new("map", MapKind::HASH, 4, 8, ENTRIES)).expect("a map");
     let instructions: Vec<_> = code
         .iter()
         .map(|instruction| match (instruction.opcode(), instruction.src(), instruction.imm()) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::step::{Failure, Outcome, Step, exists, needs, root};
+use crate::step::{Failure, Outcome, Step, exists, needs, root, target};
 
 /// What the benchmarks are: these files of the working tree, built with the crates of either side.
 const BENCHMARKS: [&str; 2] = ["crates/bench/src/bin/turns.rs", "crates/bench/src/idle.rs"];
@@ -28,8 +28,8 @@ pub(crate) fn run(baseline: &str, only: Option<&str>) -> Result<Outcome, Failure
     let build = |directory: &Path, side: &str| -> Result<PathBuf, Failure> {
         let target = place.join(side);
         Step::cargo(&["build", "--profile", "bench", "-p", "ebpf-bench", "--bin", "turns"])
-            .variable("CARGO_TARGET_DIR", &target.to_string_lossy())
             .directory(directory)
+            .target(&target)
             .or("where the baseline's crates are used otherwise, choose a later baseline")
             .run()?;
         Ok(target.join("release/turns"))
@@ -106,8 +106,4 @@ impl Drop for Worktree {
         let _ = fs::remove_dir_all(&self.0);
         let _ = Step::new("git", &["worktree", "prune"]).output();
     }
-}
-
-fn target() -> PathBuf {
-    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::readme;
-use crate::step::{Failure, Outcome, Step, exists, needs, root};
+use crate::step::{Failure, Outcome, Step, exists, needs, root, target};
 
 /// The rooms that know nothing of each other.
 const BLOCKS: [&str; 5] = ["bench-gate", "ebpf-perfbuf", "ebpf-progtable", "ebpf-ringbuf", "wfp-txn"];
@@ -37,7 +37,7 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
     let excluded: Vec<&str> = private.iter().flat_map(|package| ["--exclude", &package.name]).collect();
     Step::cargo(&["package", "--workspace", "--allow-dirty", "--quiet"])
         .arguments(&excluded)
-        .variable("CARGO_TARGET_DIR", &target.to_string_lossy())
+        .target(&target)
         .or("what is not in the package is missing where it is unpacked: paths that lead out of it, for instance")
         .run()?;
     let names: Vec<&str> = published.iter().map(|package| &*package.name).collect();
@@ -57,8 +57,7 @@ fn forget_earlier(packages: &[&Package]) -> Result<PathBuf, Failure> {
         }
         _ => Ok(()),
     };
-    let target = root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
-    let target = target.join("packages");
+    let target = target().join("packages");
     remove(target.clone())?;
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));

@@ -1,11 +1,9 @@
 //! The tests under sanitizers: memory that is not ours, memory that is left behind, accesses that race.
 
-use std::path::Path;
-
 use clap::ValueEnum;
 
 use crate::kernel;
-use crate::step::{Failure, Outcome, Step, exists, in_ci, needs, root};
+use crate::step::{Failure, Outcome, Step, exists, in_ci, needs, root, target};
 
 /// What looks on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -115,28 +113,20 @@ fn tests(sanitizer: Sanitizer, arguments: &[&str]) -> Step {
     let suppressions =
         |file: &str| format!("suppressions={}", root().join("xtask/suppressions").join(file).display());
     let step = Step::cargo(&["+nightly", "test", "--target", TARGET, "--all-features", "--no-fail-fast"]);
+    // A directory for each, whose builds would otherwise throw each other away.
     let step = match sanitizer {
         Sanitizer::Address => step
             .variable("RUSTFLAGS", "-Zsanitizer=address")
             .variable("ASAN_OPTIONS", "detect_stack_use_after_return=1")
-            .variable("LSAN_OPTIONS", &suppressions("leaks.txt")),
+            .variable("LSAN_OPTIONS", &suppressions("leaks.txt"))
+            .target(&target().join("sanitize-address")),
         // The library of Rust is built with it too: its locks would seem to be none otherwise.
         Sanitizer::Thread => step
             .variable("RUSTFLAGS", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer")
-            .variable("TSAN_OPTIONS", &suppressions("thread.txt")),
+            .variable("TSAN_OPTIONS", &suppressions("thread.txt"))
+            .target(&target().join("sanitize-thread")),
     };
-    step.variable("CARGO_TARGET_DIR", &target(sanitizer))
-        .variable("CARGO_INCREMENTAL", "0")
+    step.variable("CARGO_INCREMENTAL", "0")
         .arguments(arguments)
         .or("the report names both places; what is known to be harmless goes into xtask/suppressions with its reason")
-}
-
-/// A directory for each, whose builds would otherwise throw each other away.
-fn target(sanitizer: Sanitizer) -> String {
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let name = match sanitizer {
-        Sanitizer::Address => "sanitize-address",
-        Sanitizer::Thread => "sanitize-thread",
-    };
-    Path::new(&target).join(name).to_string_lossy().into_owned()
 }

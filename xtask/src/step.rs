@@ -42,6 +42,18 @@ impl Step {
         self
     }
 
+    /// Where cargo builds, instead of [`target`].
+    #[must_use]
+    pub(crate) fn target(mut self, directory: &Path) -> Self {
+        self.command.env("CARGO_TARGET_DIR", directory);
+        // As one would type it there.
+        let here = self.command.get_current_dir().unwrap_or(Path::new(""));
+        let typed = directory.strip_prefix(here).unwrap_or(directory);
+        self.variables.push(("CARGO_TARGET_DIR".to_owned(), typed.to_string_lossy().into_owned()));
+        self
+    }
+
+    /// Where it runs: to be said before a [`target`](Self::target), which is printed relative to it.
     #[must_use]
     pub(crate) fn directory(mut self, directory: &Path) -> Self {
         self.command.current_dir(directory);
@@ -176,6 +188,11 @@ pub(crate) fn in_ci() -> bool {
 pub(crate) fn root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package).to_owned()
+}
+
+/// Where cargo builds, absolute.
+pub(crate) fn target() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 fn quoted(word: &str) -> String {

@@ -1,9 +1,7 @@
 //! What needs nothing but cargo: tests, and the concurrency models.
 
-use std::path::Path;
-
 use crate::mutants::Modelled;
-use crate::step::{Failure, Outcome, Step, needs};
+use crate::step::{Failure, Outcome, Step, needs, target};
 
 /// `cargo xtask test`.
 pub(crate) fn run() -> Result<Outcome, Failure> {
@@ -34,6 +32,9 @@ pub(crate) fn loom(package: Option<&str>, preemptions: u32) -> Result<Outcome, F
         "{models} concurrency models hold for every schedule with at most {preemptions} preemptions"
     )))
 }
+
+/// Explores them.
+const HARNESS: &str = "ebpf-loom-harness";
 
 /// Packages with models, which are tests in a module `models` that exists under `--cfg loom`, and in one of
 /// the same name in `tests/downstream.rs`, which shows how others model themselves with the package.
@@ -117,9 +118,9 @@ pub(crate) fn model_binary(modelled: &Modelled) -> Result<String, Failure> {
 
 /// Clippy over the code that only exists under `--cfg loom`.
 pub(crate) fn model_clippy(advice: &str) -> Result<(), Failure> {
-    for modelled in &MODELLED {
-        let step =
-            under_loom(&["clippy", "-p", modelled.package, "--lib", "--tests", "--", "-D", "warnings"]);
+    let modelled = MODELLED.iter().map(|modelled| modelled.package);
+    for package in modelled.chain([HARNESS]) {
+        let step = under_loom(&["clippy", "-p", package, "--lib", "--tests", "--", "-D", "warnings"]);
         step.or(advice).run()?;
     }
     Ok(())
@@ -129,7 +130,7 @@ fn under_loom(arguments: &[&str]) -> Step {
     Step::cargo(arguments)
         .variable("RUSTFLAGS", "--cfg loom")
         // Its own directory: other flags would otherwise throw away the build of everything else.
-        .variable("CARGO_TARGET_DIR", &loom_target())
+        .target(&target().join("loom"))
 }
 
 fn model_step(modelled: &Modelled) -> Step {
@@ -143,6 +144,11 @@ fn model_step(modelled: &Modelled) -> Step {
 /// Runs the models and returns how many there were. `preemptions` raises the bound that each model has of its own.
 fn models(package: Option<&str>, preemptions: Option<u32>) -> Result<usize, Failure> {
     let mut total: usize = 0;
+    if package.is_none() {
+        under_loom(&["test", "-p", HARNESS, "--profile", "loom", "--lib"])
+            .or("what explores all models does not notice what it is to notice")
+            .run()?;
+    }
     for modelled in modelled(package)? {
         let test = |last: &[&str]| {
             let step = model_step(modelled).arguments(last);
@@ -164,10 +170,4 @@ fn models(package: Option<&str>, preemptions: Option<u32>) -> Result<usize, Fail
         total = total.saturating_add(count);
     }
     Ok(total)
-}
-
-/// Relative to the root, where every command runs, unless the user has chosen another place.
-fn loom_target() -> String {
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Path::new(&target).join("loom").to_string_lossy().into_owned()
 }

@@ -1,9 +1,9 @@
 //! Windows, as far as it goes without it: the compiler's opinion for its own target, and one executable under Wine.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::step::{Failure, Outcome, Step, exists, in_ci, needs, root};
+use crate::step::{Failure, Outcome, Step, exists, in_ci, needs, root, target};
 
 pub(crate) const MSVC: &str = "x86_64-pc-windows-msvc";
 pub(crate) const GNU: &str = "x86_64-pc-windows-gnu";
@@ -87,12 +87,6 @@ fn under_wine() -> Result<(), Failure> {
     }
     println!("{calls} calls, as expected");
     Ok(())
-}
-
-/// Where cargo builds, absolute: Wine runs elsewhere.
-fn target() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    root().join(target)
 }
 
 fn failure(path: &Path, error: &dyn std::error::Error) -> Failure {

@@ -15,15 +15,14 @@
 
 mod models {
     use std::cell::Cell;
-    use std::collections::BTreeSet;
     use std::num::NonZeroU16;
-    use std::sync::atomic::{AtomicUsize, Ordering as StdOrdering};
-    use std::sync::{Arc, Mutex, OnceLock};
+    use std::sync::{Mutex, OnceLock};
 
     use bench_gate::{
         Barrier, Clock, Exchange, Giver, Handover, Order, Pair, Place, Slot, Taker, Turn, Word,
     };
     use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
     use loom::sync::atomic::{AtomicU32, Ordering};
     use loom::thread;
 
@@ -112,7 +111,7 @@ mod models {
 
     type Role<S> = fn(&S) -> String;
 
-    /// Runs the roles in every interleaving within the bound, spawned first to last and last to first; what they said must be what is expected, all of it and nothing else.
+    /// Explores what the roles say of a stage.
     fn explore<S: Send + Sync + 'static>(
         name: &str,
         preemptions: usize,
@@ -120,40 +119,10 @@ mod models {
         roles: &'static [Role<S>],
         expected: &[&str],
     ) {
-        let seen = Arc::new(Mutex::new(BTreeSet::new()));
-        let executions = Arc::new(AtomicUsize::new(0));
-        let bound = bound(preemptions);
-        let forward: Vec<usize> = (0..roles.len()).collect();
-        let backward: Vec<usize> = forward.iter().rev().copied().collect();
-        for order in [forward, backward] {
-            let (seen, executions) = (Arc::clone(&seen), Arc::clone(&executions));
-            let mut builder = loom::model::Builder::new();
-            builder.preemption_bound = Some(bound);
-            builder.max_branches = 50_000;
-            builder.check(move || {
-                executions.fetch_add(1, StdOrdering::Relaxed);
-                let stage = loom::sync::Arc::new(stage());
-                let mut running: Vec<_> = order
-                    .iter()
-                    .map(|index| {
-                        let (stage, role) = (stage.clone(), roles[*index]);
-                        (*index, thread::spawn(move || role(&stage)))
-                    })
-                    .collect();
-                running.sort_by_key(|(index, _)| *index);
-                let parts: Vec<String> = running.into_iter().map(|(_, role)| role.join().unwrap()).collect();
-                seen.lock().unwrap().insert(parts.join(" "));
-            });
-        }
-        let (seen, executions) = (seen.lock().unwrap(), executions.load(StdOrdering::Relaxed));
-        println!("model {name}: {executions} executions, preemption bound {bound}, outcomes {seen:?}");
-        let expected: BTreeSet<String> = expected.iter().map(|outcome| (*outcome).to_owned()).collect();
-        assert_eq!(*seen, expected, "{name}: other outcomes than expected");
-    }
-
-    /// `LOOM_MAX_PREEMPTIONS` raises a model's bound.
-    fn bound(least: usize) -> usize {
-        std::env::var("LOOM_MAX_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(0).max(least)
+        let expected = expected.iter().map(|outcome| (*outcome).to_owned());
+        ebpf_loom_harness::explore(name, preemptions, expected, move |spawning| {
+            spawning.run(&Arc::new(stage()), roles).join(" ")
+        });
     }
 
     // ---- barrier ----

@@ -24,16 +24,7 @@ pub fn create_map(
     entries: u32,
     flags: u32,
 ) -> Result<OwnedFd, Errno> {
-    let spec = MapSpec {
-        name: "test",
-        kind: MapKind(kind),
-        key_size,
-        value_size,
-        max_entries: entries,
-        flags,
-        initial_value: None,
-        read_only: false,
-    };
+    let spec = MapSpec { flags, ..MapSpec::new("test", MapKind(kind), key_size, value_size, entries) };
     LinuxMap::create(&spec).map(OwnedFd::from).map_err(|error| Errno(error.errno()))
 }
 

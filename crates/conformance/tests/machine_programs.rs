@@ -65,18 +65,8 @@ impl Machine for Linux {
 }
 
 fn on<P: Machine>(platform: &P, code: &[Instruction]) -> Result<Left, P::Error> {
-    let spec = |kind, value_size, max_entries| MapSpec {
-        name: "map",
-        kind,
-        key_size: 4,
-        value_size,
-        max_entries,
-        flags: 0,
-        initial_value: None,
-        read_only: false,
-    };
-    let values = platform.create_map(&spec(MapKind::ARRAY, VALUE, 1))?;
-    let hash = platform.create_map(&spec(MapKind::HASH, 8, ENTRIES))?;
+    let values = platform.create_map(&MapSpec::new("map", MapKind::ARRAY, 4, VALUE, 1))?;
+    let hash = platform.create_map(&MapSpec::new("map", MapKind::HASH, 4, 8, ENTRIES))?;
     let instructions: Vec<_> = code
         .iter()
         .map(|instruction| match (instruction.opcode(), instruction.src(), instruction.imm()) {

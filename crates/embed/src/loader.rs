@@ -34,6 +34,7 @@ laws! {
     Loaded::<Outside, 64, 64>::attach,
     Loaded::<Outside, 64, 64>::ring,
     Loaded::<Outside, 64, 64>::user_ring,
+    MapSpec::new,
     MapSpec::from_map,
 }
 

@@ -25,11 +25,6 @@ use crate::*;
 /// `r0 = 1; exit`
 const ONE: [Instruction; 2] = [Instruction::new(0xb7, 0, 0, 0, 1), Instruction::new(0x95, 0, 0, 0, 0)];
 
-fn map(name: &str, kind: MapKind, sizes: [u32; 3]) -> MapSpec<'_> {
-    let [key_size, value_size, max_entries] = sizes;
-    MapSpec { name, kind, key_size, value_size, max_entries, flags: 0, initial_value: None, read_only: false }
-}
-
 fn program(name: &str, kind: ProgramKind) -> ProgramSpec<'_> {
     ProgramSpec { name, section: "", kind, expected_attach_type: 0, license: "GPL", instructions: &ONE }
 }
@@ -44,20 +39,20 @@ fn session(socket: &UdpSocket) -> Result<(), Error> {
     let data = MapSpec {
         initial_value: Some(&[7; 8]),
         read_only: true,
-        ..map(named("data"), MapKind::ARRAY, [4, 8, 1])
+        ..MapSpec::new(named("data"), MapKind::ARRAY, 4, 8, 1)
     };
     let data = Linux.create_map(&data)?;
-    let per_cpu = Linux.create_map(&map(named("per_cpu"), MapKind::PERCPU_ARRAY, [4, 4, 1]))?;
+    let per_cpu = Linux.create_map(&MapSpec::new(named("per_cpu"), MapKind::PERCPU_ARRAY, 4, 4, 1))?;
     let mut values = vec![0; per_cpu.value_len()];
     per_cpu.lookup(&[0; 4], &mut values)?;
     data.info()?;
 
-    let outer = map(named("outer"), MapKind::ARRAY_OF_MAPS, [4, 4, 2]);
-    let inner = Linux.create_map(&map(named("inner"), MapKind::ARRAY, [4, 8, 1]))?;
+    let outer = MapSpec::new(named("outer"), MapKind::ARRAY_OF_MAPS, 4, 4, 2);
+    let inner = Linux.create_map(&MapSpec::new(named("inner"), MapKind::ARRAY, 4, 8, 1))?;
     let outer = LinuxMap::create_of_maps(&outer, &inner)?;
     outer.set_descriptor(1, inner.as_fd())?;
 
-    let ring = Linux.create_map(&map(named("ring"), MapKind::RINGBUF, [0, 0, 4096]))?;
+    let ring = Linux.create_map(&MapSpec::new(named("ring"), MapKind::RINGBUF, 0, 0, 4096))?;
     let memory = Linux.ring(&ring)?;
     let waiter = Waiter::new()?;
     waiter.add(&ring, 1, Interest::Readable, Trigger::Edge)?;
@@ -65,7 +60,7 @@ fn session(socket: &UdpSocket) -> Result<(), Error> {
     // Given back, also when mapping it failed half-way.
     let _memory = Linux.ring(&ring)?;
 
-    let events = Linux.create_map(&map(named("events"), MapKind::PERF_EVENT_ARRAY, [4, 4, 0]))?;
+    let events = Linux.create_map(&MapSpec::new(named("events"), MapKind::PERF_EVENT_ARRAY, 4, 4, 0))?;
     let rings = PerfRings::open(&events, PerfOptions::new(2))?;
     assert!(rings.iter().count() >= 1);
     let readers = rings.readers()?;
@@ -75,7 +70,7 @@ fn session(socket: &UdpSocket) -> Result<(), Error> {
         PerfRing::from_event(event, ring.cpu(), PerfOptions::new(2))?;
     }
     drop(readers);
-    let user = Linux.create_map(&map(named("user"), MapKind::USER_RINGBUF, [0, 0, 4096]));
+    let user = Linux.create_map(&MapSpec::new(named("user"), MapKind::USER_RINGBUF, 0, 0, 4096));
     // Linux 6.1.
     match user {
         Err(error) if error.errno() == Errno::INVAL.raw_os_error() => {}

@@ -34,14 +34,8 @@ impl Platform for Linux {
         }
         let name = format!("{}.inner", map.name);
         let inner = MapSpec {
-            name: &name,
-            kind: inner.kind,
-            key_size: inner.key_size,
-            value_size: inner.value_size,
-            max_entries: inner.max_entries,
             flags: inner.flags,
-            initial_value: None,
-            read_only: false,
+            ..MapSpec::new(&name, inner.kind, inner.key_size, inner.value_size, inner.max_entries)
         };
         LinuxMap::create_of_maps(map, &LinuxMap::create(&inner)?)
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use ebpf_loader::MapKind;
 use ebpf_ringbuf::memory::{Claim, Contiguous, Extent, Memory, Private, Racy};
-use ebpf_ringbuf::{Geometry, Header, Mapped, MappedArea, Mapping, Order, PageOffset};
+use ebpf_ringbuf::{Geometry, Header, Mapped, MappedArea, Mapping, PageOffset};
 
 use crate::error::Error;
 use crate::lent::Lent;
@@ -140,16 +140,6 @@ impl Memory for RingMemory {
     #[inline(always)]
     fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]) {
         self.mapped.read(extent, offset, bytes);
-    }
-
-    #[inline(always)]
-    fn fence(&self, order: Order) {
-        self.mapped.fence(order);
-    }
-
-    #[inline(always)]
-    fn fence_after_swap(&self, order: Order) {
-        self.mapped.fence_after_swap(order);
     }
 }
 

@@ -16,7 +16,9 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use common::until;
 use ebpf_linux::{Error, Linux, LinuxMap, LinuxProgram, Target, TestRun, XdpMode, ids};
-use ebpf_loader::{AttachError, Instruction, LoadError, Loaded, MapKind, Object, ProgramKind, SlotProblem};
+use ebpf_loader::{
+    AttachError, Instruction, LoadError, Loaded, MapKind, MapSpec, Object, ProgramKind, SlotProblem,
+};
 
 const MAPS: &[u8] = include_bytes!("../../cli/programs/maps.bpf.o");
 const SECTIONS: &[u8] = include_bytes!("../../cli/programs/sections.bpf.o");
@@ -184,17 +186,17 @@ fn a_slot_beyond_the_map_is_refused_and_everything_goes() {
         Err(LoadError::CreateMap { source, .. }) => drop(common::able::<()>(Err(source))),
         other => panic!("{:?}", other.err()),
     }
-    let Some(inner) = common::able(LinuxMap::create(&common::spec("inner", MapKind::ARRAY, 4, 8, 3))) else {
+    let Some(inner) = common::able(LinuxMap::create(&MapSpec::new("inner", MapKind::ARRAY, 4, 8, 3))) else {
         return;
     };
     let outer =
-        LinuxMap::create_of_maps(&common::spec("outer", MapKind::ARRAY_OF_MAPS, 4, 4, 2), &inner).unwrap();
+        LinuxMap::create_of_maps(&MapSpec::new("outer", MapKind::ARRAY_OF_MAPS, 4, 4, 2), &inner).unwrap();
     outer.set_descriptor(1, inner.as_fd()).unwrap();
     assert_eq!(outer.set_descriptor(2, inner.as_fd()).unwrap_err().errno(), 7, "E2BIG");
-    let other = LinuxMap::create(&common::spec("other", MapKind::ARRAY, 4, 16, 3)).unwrap();
+    let other = LinuxMap::create(&MapSpec::new("other", MapKind::ARRAY, 4, 16, 3)).unwrap();
     let error = outer.set_descriptor(0, other.as_fd()).unwrap_err();
     assert_eq!((error.call(), error.errno()), ("BPF_MAP_UPDATE_ELEM", 22), "not like the first: {error}");
-    let alone = LinuxMap::create(&common::spec("alone", MapKind::HASH_OF_MAPS, 4, 4, 2)).unwrap_err();
+    let alone = LinuxMap::create(&MapSpec::new("alone", MapKind::HASH_OF_MAPS, 4, 4, 2)).unwrap_err();
     assert!([9, 22].contains(&alone.errno()), "no inner map: {alone}");
 }
 

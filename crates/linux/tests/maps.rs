@@ -11,7 +11,7 @@
 
 mod common;
 
-use common::{able, spec};
+use common::able;
 use ebpf_linux::{LinuxMap, LinuxProgram, cpus, ids};
 use ebpf_loader::{MapKind, MapSpec};
 
@@ -21,7 +21,9 @@ const EXIST: u64 = 2;
 
 #[test]
 fn elements_come_and_go() {
-    let Some(map) = able(LinuxMap::create(&spec("a_hash-map", MapKind::HASH, 4, 8, 2))) else { return };
+    let Some(map) = able(LinuxMap::create(&MapSpec::new("a_hash-map", MapKind::HASH, 4, 8, 2))) else {
+        return;
+    };
     let key = |n: u32| n.to_ne_bytes();
     let mut value = [0; 8];
     assert!(!map.lookup(&key(1), &mut value).unwrap());
@@ -63,7 +65,7 @@ fn elements_come_and_go() {
 
 #[test]
 fn the_kernel_never_copies_what_was_not_given() {
-    let Some(map) = able(LinuxMap::create(&spec("sizes", MapKind::ARRAY, 4, 64, 1))) else { return };
+    let Some(map) = able(LinuxMap::create(&MapSpec::new("sizes", MapKind::ARRAY, 4, 64, 1))) else { return };
     let short = map.lookup(&[0; 4], &mut [0; 63]).unwrap_err();
     assert_eq!(short.errno(), 22);
     assert!(short.to_string().ends_with("a value of 63 bytes was given, the map's have 64"), "{short}");
@@ -74,7 +76,9 @@ fn the_kernel_never_copies_what_was_not_given() {
 
 #[test]
 fn a_value_for_each_cpu() {
-    let Some(map) = able(LinuxMap::create(&spec("cpus", MapKind::PERCPU_ARRAY, 4, 5, 1))) else { return };
+    let Some(map) = able(LinuxMap::create(&MapSpec::new("cpus", MapKind::PERCPU_ARRAY, 4, 5, 1))) else {
+        return;
+    };
     let cpus = cpus::possible().unwrap().len();
     assert_eq!(map.value_len(), 8 * cpus, "padded to eight bytes");
     let values: Vec<u8> = (0..cpus).flat_map(|cpu| [u8::try_from(cpu).unwrap() + 1; 8]).collect();
@@ -88,7 +92,7 @@ fn a_value_for_each_cpu() {
 
 #[test]
 fn queues_have_no_keys() {
-    let Some(queue) = able(LinuxMap::create(&spec("queue", MapKind::QUEUE, 0, 4, 2))) else { return };
+    let Some(queue) = able(LinuxMap::create(&MapSpec::new("queue", MapKind::QUEUE, 0, 4, 2))) else { return };
     let mut value = [0; 4];
     assert!(!queue.take(&[], &mut value).unwrap());
     queue.update(&[], &[1; 4], ANY).unwrap();
@@ -106,7 +110,7 @@ fn data_is_there_and_frozen() {
         initial_value: Some(b"constant"),
         read_only: true,
         flags: 0x80,
-        ..spec("x.rodata", MapKind::ARRAY, 4, 8, 1)
+        ..MapSpec::new("x.rodata", MapKind::ARRAY, 4, 8, 1)
     };
     let Some(map) = able(LinuxMap::create(&data)) else { return };
     let mut value = [0; 8];
@@ -120,7 +124,8 @@ fn data_is_there_and_frozen() {
 
 #[test]
 fn a_perf_event_array_without_a_size_has_one_entry_for_each_cpu() {
-    let Some(map) = able(LinuxMap::create(&spec("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0))) else {
+    let Some(map) = able(LinuxMap::create(&MapSpec::new("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0)))
+    else {
         return;
     };
     assert_eq!(map.max_entries() as usize, cpus::possible().unwrap().len());
@@ -130,10 +135,10 @@ fn a_perf_event_array_without_a_size_has_one_entry_for_each_cpu() {
 #[test]
 fn what_the_kernel_refuses_says_which_map() {
     // Rights first: without them the kernel says no more.
-    if able(LinuxMap::create(&spec("good", MapKind::ARRAY, 4, 4, 1))).is_none() {
+    if able(LinuxMap::create(&MapSpec::new("good", MapKind::ARRAY, 4, 4, 1))).is_none() {
         return;
     }
-    let error = LinuxMap::create(&spec("bad_ring", MapKind::RINGBUF, 0, 0, 4095)).unwrap_err();
+    let error = LinuxMap::create(&MapSpec::new("bad_ring", MapKind::RINGBUF, 0, 0, 4095)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "BPF_MAP_CREATE of map `bad_ring` (ringbuf): Invalid argument (os error 22)"

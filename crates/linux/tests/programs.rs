@@ -11,9 +11,9 @@
 
 mod common;
 
-use common::{Counter, able, call, exit, i, load, mov, spec};
+use common::{Counter, able, call, exit, i, load, mov};
 use ebpf_linux::{Btf, Error, Linux, LinuxMap, LinuxProgram, PerfOptions, PerfRings, TestRun, cpus, ids};
-use ebpf_loader::{MapKind, Platform, ProgramKind};
+use ebpf_loader::{MapKind, MapSpec, Platform, ProgramKind};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 #[test]
@@ -166,7 +166,7 @@ fn without_rights_one_line_says_which_are_missing() {
         let mut sets = capabilities(None).unwrap();
         sets.effective -= admin | bpf;
         set_capabilities(None, sets).unwrap();
-        LinuxMap::create(&spec("secret", MapKind::ARRAY, 4, 4, 1)).map(|map| Linux.destroy_map(map))
+        LinuxMap::create(&MapSpec::new("secret", MapKind::ARRAY, 4, 4, 1)).map(|map| Linux.destroy_map(map))
     });
     // Some kernels let anybody make arrays.
     if let Err(error) = map.join().unwrap() {
@@ -199,7 +199,8 @@ fn told_without<T: Send>(
 
 #[test]
 fn every_call_that_takes_rights_says_which() {
-    let Some(ring) = able(LinuxMap::create(&spec("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0))) else {
+    let Some(ring) = able(LinuxMap::create(&MapSpec::new("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0)))
+    else {
         return;
     };
     let Some(raw) = able(load("raw", ProgramKind::RAW_TRACEPOINT, &[mov(0, 0), exit()])) else { return };

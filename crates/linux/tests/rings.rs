@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{able, call, drainer, exit, i, lacks, load, map_handle, mov, spec, write, writer};
+use common::{able, call, drainer, exit, i, lacks, load, map_handle, mov, write, writer};
 use ebpf_linux::{
     Interest, Linux, LinuxMap, LinuxProgram, PerfOptions, PerfRing, PerfRings, PerfWakeup, RB_OVERWRITE,
     RingMemory, TestRun, Trigger, Waiter, cpus,
@@ -34,7 +34,9 @@ fn is_ready(waiter: &Waiter) -> bool {
 
 #[test]
 fn records_are_read_where_they_stand_and_both_triggers_tell_of_them() {
-    let Some(ring) = able(LinuxMap::create(&spec("ring", MapKind::RINGBUF, 0, 0, 4096))) else { return };
+    let Some(ring) = able(LinuxMap::create(&MapSpec::new("ring", MapKind::RINGBUF, 0, 0, 4096))) else {
+        return;
+    };
     let mut consumer = Consumer::new(Linux.ring(&ring).unwrap()).unwrap();
     let busy = Linux.ring(&ring).unwrap_err();
     assert!(busy.errno() == 16 && busy.to_string().contains("one consumer"), "{busy}");
@@ -80,13 +82,13 @@ fn records_are_read_where_they_stand_and_both_triggers_tell_of_them() {
         "the mapping outlives the descriptor"
     );
 
-    let Some(array) = able(LinuxMap::create(&spec("array", MapKind::ARRAY, 4, 4, 1))) else { return };
+    let Some(array) = able(LinuxMap::create(&MapSpec::new("array", MapKind::ARRAY, 4, 4, 1))) else { return };
     assert!(Linux.ring(&array).unwrap_err().to_string().contains("no ring"));
 }
 
 #[test]
 fn rings_that_overwrite() {
-    let spec = MapSpec { flags: RB_OVERWRITE, ..spec("over", MapKind::RINGBUF, 0, 0, 4096) };
+    let spec = MapSpec { flags: RB_OVERWRITE, ..MapSpec::new("over", MapKind::RINGBUF, 0, 0, 4096) };
     let ring = match LinuxMap::create(&spec) {
         Err(error) if error.errno() == 22 => return lacks("BPF_F_RB_OVERWRITE came with Linux 6.19"),
         ring => ring,
@@ -104,7 +106,9 @@ fn rings_that_overwrite() {
 
 #[test]
 fn samples_of_a_user_ring_reach_a_program() {
-    let Some(ring) = able(LinuxMap::create(&spec("user", MapKind::USER_RINGBUF, 0, 0, 4096))) else { return };
+    let Some(ring) = able(LinuxMap::create(&MapSpec::new("user", MapKind::USER_RINGBUF, 0, 0, 4096))) else {
+        return;
+    };
     let mut producer = UserProducer::new(Linux.ring(&ring).unwrap()).unwrap();
     let waiter = Waiter::new().unwrap();
     waiter.add(&ring, 5, Interest::Writable, Trigger::Level).unwrap();
@@ -146,7 +150,8 @@ fn head(ring: &PerfRing) -> u64 {
 
 #[test]
 fn perf_rings_are_per_cpu_and_their_wakeups_too() {
-    let Some(events) = able(LinuxMap::create(&spec("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0))) else {
+    let Some(events) = able(LinuxMap::create(&MapSpec::new("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0)))
+    else {
         return;
     };
     let options = PerfOptions::new(1).with_wakeup(PerfWakeup::Events(2));

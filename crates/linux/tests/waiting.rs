@@ -14,12 +14,12 @@ mod common;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use common::{able, call, drainer, exit, i, load, map_handle, mov, spec, until, write, writer};
+use common::{able, call, drainer, exit, i, load, map_handle, mov, until, write, writer};
 use ebpf_linux::{
     Interest, Linux, LinuxMap, LinuxProgram, PerfOptions, PerfRings, PerfWakeup, RingMemory, TestRun,
     Trigger, Waiter, cpus,
 };
-use ebpf_loader::{MapKind, Platform, ProgramKind};
+use ebpf_loader::{MapKind, MapSpec, Platform, ProgramKind};
 use ebpf_perfbuf::{End, Turn};
 use ebpf_ringbuf::{Consumer, Stopped, UserProducer, UserReserveError};
 
@@ -36,7 +36,7 @@ impl Ring {
     }
 
     fn sized(name: &'static str, flags: i32, size: u32) -> Option<Self> {
-        let map = able(LinuxMap::create(&spec(name, MapKind::RINGBUF, 0, 0, size)))?;
+        let map = able(LinuxMap::create(&MapSpec::new(name, MapKind::RINGBUF, 0, 0, size)))?;
         let consumer = Consumer::new(Linux.ring(&map).unwrap()).unwrap();
         let writer = writer(&map_handle(1, &map), flags);
         Some(Self { map, consumer, writer })
@@ -74,7 +74,7 @@ fn ready(waiter: &Waiter, limit: Duration) -> Vec<u64> {
 fn several_rings_and_perf_rings_behind_one_wait() {
     let Some(mut one) = Ring::new("one", 0) else { return };
     let Some(mut two) = Ring::new("two", 0) else { return };
-    let events = LinuxMap::create(&spec("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0)).unwrap();
+    let events = LinuxMap::create(&MapSpec::new("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0)).unwrap();
     let Some(perf) = able(PerfRings::open(&events, PerfOptions::new(1))) else { return };
     let waiter = Waiter::new().unwrap();
     waiter.add(&one.map, 1, Interest::Readable, Trigger::Edge).unwrap();
@@ -115,7 +115,7 @@ fn rings_in_a_map_of_maps_are_found_by_a_program() {
     for kind in [MapKind::ARRAY_OF_MAPS, MapKind::HASH_OF_MAPS] {
         let Some(mut first) = Ring::new("first", 0) else { return };
         let mut second = Ring::new("second", 0).unwrap();
-        let outer = LinuxMap::create_of_maps(&spec("outer", kind, 4, 4, 4), &first.map).unwrap();
+        let outer = LinuxMap::create_of_maps(&MapSpec::new("outer", kind, 4, 4, 4), &first.map).unwrap();
         outer.set_descriptor(0, first.map.as_fd()).unwrap();
         outer.set_descriptor(3, second.map.as_fd()).unwrap();
         // r1 = bpf_map_lookup_elem(outer, &(u32) context[8]); 77 if there is none.
@@ -146,7 +146,7 @@ fn rings_in_a_map_of_maps_are_found_by_a_program() {
         let mut larger = Ring::sized("larger", 0, 8192).unwrap();
         outer.set_descriptor(1, larger.map.as_fd()).unwrap();
         assert_eq!((write(1, 10), larger.read()), (0, vec![10]));
-        let array = LinuxMap::create(&spec("array", MapKind::ARRAY, 4, 4, 1)).unwrap();
+        let array = LinuxMap::create(&MapSpec::new("array", MapKind::ARRAY, 4, 4, 1)).unwrap();
         assert_eq!(outer.set_descriptor(2, array.as_fd()).unwrap_err().errno(), 22);
     }
 }
@@ -191,7 +191,8 @@ fn who_waits_for_ever_can_be_told_to_stop() {
 /// The same for perf rings, by the set's own flush.
 #[test]
 fn perf_rings_are_flushed_when_who_waits_is_told() {
-    let Some(events) = able(LinuxMap::create(&spec("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0))) else {
+    let Some(events) = able(LinuxMap::create(&MapSpec::new("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0)))
+    else {
         return;
     };
     let options = PerfOptions::new(1).with_wakeup(PerfWakeup::Events(10));
@@ -246,7 +247,9 @@ fn perf_rings_are_flushed_when_who_waits_is_told() {
 
 #[test]
 fn a_full_user_ring_is_waited_for() {
-    let Some(ring) = able(LinuxMap::create(&spec("user", MapKind::USER_RINGBUF, 0, 0, 4096))) else { return };
+    let Some(ring) = able(LinuxMap::create(&MapSpec::new("user", MapKind::USER_RINGBUF, 0, 0, 4096))) else {
+        return;
+    };
     let mut producer = UserProducer::new(Linux.ring(&ring).unwrap()).unwrap();
     let waiter = Waiter::new().unwrap();
     waiter.add(&ring, 1, Interest::Writable, Trigger::Edge).unwrap();

@@ -455,20 +455,3 @@ fn options(name: &str) -> Options<'_> {
     options.name = name;
     options
 }
-
-impl<'a> MapSpec<'a> {
-    /// The map as the object file declares it.
-    #[must_use]
-    pub fn from_map(map: &'a Map<'_>) -> Self {
-        Self {
-            name: map.name(),
-            kind: map.kind(),
-            key_size: map.key_size(),
-            value_size: map.value_size(),
-            max_entries: map.max_entries(),
-            flags: map.flags(),
-            initial_value: map.initial_value(),
-            read_only: map.is_read_only(),
-        }
-    }
-}

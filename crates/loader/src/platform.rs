@@ -1,6 +1,6 @@
 //! What a platform must be able to do: the only way the loader reaches an operating system or an interpreter.
 
-use ebpf_progtable::{Instruction, MapDefinition, MapKind, ProgramKind};
+use ebpf_progtable::{Instruction, Map, MapDefinition, MapKind, ProgramKind};
 use ebpf_ringbuf::memory::Memory;
 
 /// Creates maps, loads programs and attaches them; the loader says which, in which order, and what to undo.
@@ -115,6 +115,48 @@ pub struct MapSpec<'a> {
     pub initial_value: Option<&'a [u8]>,
     /// Nobody writes the map once `initial_value` is in it: `.rodata` (`BPF_MAP_FREEZE` on Linux).
     pub read_only: bool,
+}
+
+impl<'a> MapSpec<'a> {
+    /// A map without flags and without an initial value, which anybody may write. Sizes stand in the order of libbpf's `bpf_map_create`.
+    ///
+    /// ```
+    /// use ebpf_loader::{MapKind, MapSpec};
+    ///
+    /// const COUNTERS: MapSpec<'_> = MapSpec::new("counters", MapKind::ARRAY, 4, 8, 16);
+    /// assert_eq!((COUNTERS.key_size, COUNTERS.value_size, COUNTERS.max_entries), (4, 8, 16));
+    ///
+    /// let limits = MapSpec { initial_value: Some(&[9; 8]), read_only: true, ..MapSpec::new("limits", MapKind::ARRAY, 4, 8, 1) };
+    /// assert_eq!(limits.flags, 0);
+    /// ```
+    #[must_use]
+    pub const fn new(name: &'a str, kind: MapKind, key_size: u32, value_size: u32, max_entries: u32) -> Self {
+        Self {
+            name,
+            kind,
+            key_size,
+            value_size,
+            max_entries,
+            flags: 0,
+            initial_value: None,
+            read_only: false,
+        }
+    }
+
+    /// The map as the object file declares it.
+    #[must_use]
+    pub fn from_map(map: &'a Map<'_>) -> Self {
+        Self {
+            name: map.name(),
+            kind: map.kind(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: map.max_entries(),
+            flags: map.flags(),
+            initial_value: map.initial_value(),
+            read_only: map.is_read_only(),
+        }
+    }
 }
 
 /// A program to verify and load, relocated and linked with the subprograms it calls.

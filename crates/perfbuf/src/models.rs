@@ -10,15 +10,13 @@
     reason = "tests"
 )]
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::vec;
 use std::vec::Vec;
-use std::{println, vec};
 
+use ebpf_loom_harness::{Spawning, explore};
 use loom::sync::Notify;
 use loom::thread;
 
@@ -58,35 +56,12 @@ impl<V: Ord + Debug + Clone + Send + 'static> Model<V> {
     /// Runs the roles in every interleaving within the bound, spawned first to last and last to first. The outcomes that `judge` gives must be exactly
     /// those expected.
     fn explore(&self) {
-        let seen = Arc::new(Mutex::new(BTreeSet::new()));
-        let executions = Arc::new(AtomicUsize::new(0));
-        let forward: Vec<usize> = (0..self.roles.len()).collect();
-        let backward = forward.iter().rev().copied().collect();
-        for order in [forward, backward] {
-            let (seen, executions) = (Arc::clone(&seen), Arc::clone(&executions));
-            let (before, roles, judge) = (self.before, self.roles, self.judge);
-            let geometry = Geometry::new(self.size, self.direction).unwrap();
-            let mut builder = loom::model::Builder::new();
-            builder.preemption_bound = Some(bound(self.preemptions));
-            builder.max_branches = 20_000;
-            builder.check(move || {
-                executions.fetch_add(1, Ordering::Relaxed);
-                let (parts, rest) = run(geometry, before, roles, &order);
-                seen.lock().unwrap().insert(judge(parts, rest));
-            });
-        }
-        let (seen, executions) = (seen.lock().unwrap(), executions.load(Ordering::Relaxed));
-        println!(
-            "model {}: {executions} executions, preemption bound {}, outcomes {seen:?}",
-            self.name,
-            bound(self.preemptions)
-        );
-        assert_eq!(
-            *seen,
-            self.expected.iter().cloned().collect(),
-            "{}: other outcomes than expected",
-            self.name
-        );
+        let (before, roles, judge) = (self.before, self.roles, self.judge);
+        let geometry = Geometry::new(self.size, self.direction).unwrap();
+        explore(self.name, self.preemptions, self.expected.iter().cloned(), move |spawning| {
+            let (parts, rest) = run(geometry, before, roles, spawning);
+            judge(parts, rest)
+        });
     }
 }
 
@@ -94,7 +69,7 @@ fn run(
     geometry: Geometry,
     before: fn(&Stage),
     roles: &'static [Role],
-    order: &[usize],
+    spawning: Spawning,
 ) -> (Vec<Vec<u8>>, Vec<u8>) {
     // Positions start one lap before they wrap, so that models which fill the ring cross zero; where nothing is read before it is written, at zero.
     let start = match geometry.direction() {
@@ -109,15 +84,7 @@ fn run(
         bell: Notify::new(),
     });
     before(&stage);
-    let mut running: Vec<_> = order
-        .iter()
-        .map(|index| {
-            let (stage, role) = (stage.clone(), roles[*index]);
-            (*index, thread::spawn(move || role(&stage)))
-        })
-        .collect();
-    running.sort_by_key(|(index, _)| *index);
-    let parts = running.into_iter().map(|(_, role)| role.join().unwrap()).collect();
+    let parts = spawning.run(&stage, roles);
     // On a thread of its own as well: what the creating thread has seen is no rule for others.
     let rest = thread::spawn(move || match geometry.direction() {
         Direction::Forward => [read(&stage, 0, usize::MAX), read(&stage, 1, usize::MAX)].concat(),
@@ -127,11 +94,6 @@ fn run(
 }
 
 fn nothing(_: &Stage) {}
-
-/// `LOOM_MAX_PREEMPTIONS` raises a model's bound; below its own, not all outcomes would be seen.
-fn bound(least: usize) -> usize {
-    std::env::var("LOOM_MAX_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(0).max(least)
-}
 
 fn writer(stage: &Stage, cpu: usize) -> Writer<Modelled> {
     Writer::new(stage.rings[cpu].clone(), WakeupPolicy::events(2)).unwrap()

@@ -4,14 +4,10 @@
 //! them and no others, over both orders of spawning, and no role runs on the creating thread.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeSet;
-use std::println;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize as Counter, Ordering as Plain};
 use std::vec::Vec;
 
+use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU8, Ordering};
-use loom::thread;
 
 use crate::{ObjectFile, Program};
 
@@ -54,47 +50,14 @@ impl Stage {
 /// A role of a model: runs on its own thread and gives its part of the outcome.
 type Role = fn(&Stage) -> Vec<u8>;
 
-/// Runs the roles in every interleaving with at most `preemptions` preemptions, spawned first to last and last to
-/// first. What they give must be exactly `expected`, each row one execution's outcome, role by role.
+/// Explores what the roles give. Each row of `expected` is one execution's outcome, role by role.
 fn explore(name: &str, preemptions: usize, roles: &'static [Role], expected: &[&[&[u8]]]) {
-    let bound = std::env::var("LOOM_MAX_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let bound = preemptions.max(bound);
-    let seen = std::sync::Arc::new(Mutex::new(BTreeSet::new()));
-    let executions = std::sync::Arc::new(Counter::new(0));
-    let forward: Vec<usize> = (0..roles.len()).collect();
-    let backward = forward.iter().rev().copied().collect();
-    for order in [forward, backward] {
-        let (seen, executions) = (seen.clone(), executions.clone());
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(bound);
-        builder.check(move || {
-            executions.fetch_add(1, Plain::Relaxed);
-            let outcome = run(roles, &order);
-            seen.lock().unwrap().insert(outcome);
-        });
-    }
-    let seen = seen.lock().unwrap();
-    println!(
-        "model {name}: {} executions, preemption bound {bound}, outcomes {seen:?}",
-        executions.load(Plain::Relaxed)
-    );
-    let expected: BTreeSet<Vec<Vec<u8>>> =
-        expected.iter().map(|row| row.iter().map(|part| part.to_vec()).collect()).collect();
-    assert_eq!(*seen, expected, "{name}: other outcomes than expected");
-}
-
-fn run(roles: &'static [Role], order: &[usize]) -> Vec<Vec<u8>> {
-    let file = ObjectFile::open(OBJECT).unwrap();
-    let stage = loom::sync::Arc::new(Stage { file, notes: [AtomicU8::new(0), AtomicU8::new(0)] });
-    let mut running: Vec<_> = order
-        .iter()
-        .map(|&index| {
-            let (stage, role) = (stage.clone(), roles[index]);
-            (index, thread::spawn(move || role(&stage)))
-        })
-        .collect();
-    running.sort_by_key(|(index, _)| *index);
-    running.into_iter().map(|(_, role)| role.join().unwrap()).collect()
+    let expected = expected.iter().map(|row| row.iter().map(|part| part.to_vec()).collect::<Vec<_>>());
+    ebpf_loom_harness::explore(name, preemptions, expected, |spawning| {
+        let file = ObjectFile::open(OBJECT).unwrap();
+        let stage = Arc::new(Stage { file, notes: [AtomicU8::new(0), AtomicU8::new(0)] });
+        spawning.run(&stage, roles)
+    });
 }
 
 const A: &str = "test_LRU_map";

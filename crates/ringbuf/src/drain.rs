@@ -231,14 +231,12 @@ impl<'c, M: Memory, F: FnMut(Payload<'c, M>) -> ControlFlow<()>> Batch<'c, M, F>
     /// Never beyond what is there: a producer would have to fetch those lines back.
     #[inline(always)]
     fn fetch(&self, fetched: usize, position: usize, end: usize) -> usize {
-        if end.wrapping_sub(position) < AHEAD {
-            return fetched;
-        }
         let done = fetched.wrapping_sub(position);
         // Long records leave what was fetched behind.
         let done = if done > AHEAD { 0 } else { done };
+        let reach = end.wrapping_sub(position).min(AHEAD);
         let mut next = position.wrapping_add(done);
-        for _ in 0..(AHEAD.wrapping_sub(done) / LINE) {
+        for _ in 0..reach.saturating_sub(done).div_ceil(LINE) {
             self.area.prefetch(next);
             next = next.wrapping_add(LINE);
         }

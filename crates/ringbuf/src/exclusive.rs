@@ -20,8 +20,8 @@ pub struct ExclusiveProducer<M> {
     end: usize,
     /// The last record reserved: still busy only if its reservation was forgotten.
     last: usize,
-    /// Bytes that the next records may take before anything but this is looked at: none of them needs a filler, and all are free.
-    room: usize,
+    /// Up to here records may be placed before anything but this is looked at: all is free, and none of them needs a filler.
+    limit: usize,
     /// `consumer_pos` as last read: old, so space looks smaller than it is.
     consumer: usize,
     /// Was the last record reserved, so that it may be busy still?
@@ -42,7 +42,7 @@ impl<M: Memory> ExclusiveProducer<M> {
             return Err(ProducerError::Busy { position: last });
         }
         let consumer = memory.consumer_position().load(sites::RESERVE_CONSUMER);
-        Ok(Self { memory, end, last, room: 0, consumer, is_reserved: false, habits: Habits::default() })
+        Ok(Self { memory, end, last, limit: end, consumer, is_reserved: false, habits: Habits::default() })
     }
 
     /// Lets adaptive commits wait for a watermark.
@@ -69,7 +69,7 @@ impl<M: Memory> ExclusiveProducer<M> {
         let mut claim = Claim::new(place.record, length);
         self.memory.initialise(&mut claim, place.header);
         self.publish(&place);
-        self.is_reserved = true;
+        (self.last, self.is_reserved) = (place.record, true);
         Ok(Reservation::new(&self.memory, claim, place.start, self.habits))
     }
 
@@ -82,12 +82,26 @@ impl<M: Memory> ExclusiveProducer<M> {
     /// Why there is no space for it.
     #[inline]
     pub fn output(&mut self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
-        let place = self.place(payload.len())?;
+        match self.roomy(payload.len()) {
+            Some(place) => Ok(self.output_at(&place, payload, flags)),
+            None => self.output_admitted(payload, flags),
+        }
+    }
+
+    #[inline(never)]
+    fn output_admitted(&mut self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
+        let place =
+            self.admitted(payload.len()).map_err(|error| tally::refused(self.memory.private(), error))?;
+        Ok(self.output_at(&place, payload, flags))
+    }
+
+    #[inline(always)]
+    fn output_at(&mut self, place: &Place, payload: &[u8], flags: SubmitFlags) -> Wakeup {
         let mut claim = Claim::new(place.record, payload.len());
         self.memory.initialise(&mut claim, place.header.committed());
         self.memory.write(&mut claim, 0, payload);
-        self.publish(&place);
-        Ok(Reservation::new(&self.memory, claim, place.start, self.habits).published(flags))
+        self.publish(place);
+        Reservation::new(&self.memory, claim, place.start, self.habits).published(flags)
     }
 
     /// What `bpf_ringbuf_query` answers: an estimate while the consumer is at work.
@@ -124,10 +138,9 @@ impl<M: Memory> ExclusiveProducer<M> {
         let total = record_size(header.length_word());
         let geometry = self.memory.geometry();
         let start = self.end;
-        if total > self.room || total > geometry.max_record() || self.pending() != start {
+        if total > self.limit.wrapping_sub(start) || self.pending() != start {
             return None;
         }
-        self.room = self.room.wrapping_sub(total);
         let header = header.at(geometry.page_offset(start));
         Some(Place { start, pending: start, record: start, end: start.wrapping_add(total), header })
     }
@@ -154,22 +167,27 @@ impl<M: Memory> ExclusiveProducer<M> {
         if filler != 0 {
             space::fill(&self.memory, start, filler);
         }
-        self.room = self.room_behind(end);
+        self.limit = end.wrapping_add(self.room_behind(end));
         Ok(Place { start, pending, record, end, header: header.at(geometry.page_offset(record)) })
     }
 
     /// The oldest record that is busy, or the end. What was reserved before is committed, because `&mut self` is free again, unless it was forgotten.
     #[inline(always)]
     fn pending(&mut self) -> usize {
-        self.is_reserved =
-            self.is_reserved && self.memory.length(self.last).load(sites::HEADER_INIT) & BUSY_BIT != 0;
-        if self.is_reserved { self.last } else { self.end }
+        if self.is_reserved {
+            self.is_reserved = self.memory.length(self.last).load(sites::HEADER_INIT) & BUSY_BIT != 0;
+            if self.is_reserved {
+                return self.last;
+            }
+        }
+        self.end
     }
 
-    /// Bytes behind `end` that are free as far as is known. In an overwriting ring none are: each record may have to take the place of others.
+    /// Bytes behind `end` that are free as far as is known, at most those of the longest record. In an overwriting ring none are: each record may have to
+    /// take the place of others.
     fn room_behind(&self, end: usize) -> usize {
         let geometry = self.memory.geometry();
-        let free = geometry.mask().wrapping_sub(end.wrapping_sub(self.consumer));
+        let free = geometry.mask().wrapping_sub(end.wrapping_sub(self.consumer)).min(geometry.max_record());
         match geometry.mapping() {
             _ if geometry.overwrites() => 0,
             Mapping::Flat => free.min(geometry.until_end(end)),
@@ -184,7 +202,6 @@ impl<M: Memory> ExclusiveProducer<M> {
         self.memory.pending_position().store(place.pending, sites::PENDING_ADVANCE);
         self.memory.producer_position().store(place.end, sites::PUBLISH);
         self.end = place.end;
-        self.last = place.record;
     }
 }
 

@@ -4,12 +4,12 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
-use core::sync::atomic::{self, AtomicU32, AtomicUsize, Ordering};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::header::{HEADER_SIZE, field};
 use crate::memory::{Area, Claim, Contiguous, Extent, Memory, Private, Publication, Racy, SPINS};
-use crate::{Geometry, Header, Mapping, Order};
+use crate::{Geometry, Header, Mapping};
 
 /// A ring in memory that is mapped into this address space: `mmap`ed from a kernel, vmapped in a driver, or a plain array.
 ///
@@ -233,7 +233,7 @@ impl<'a> Memory for Mapped<'a> {
         if let Some(target) =
             self.claimed_mut(claim).get_mut(offset..).and_then(|rest| rest.get_mut(..bytes.len()))
         {
-            target.copy_from_slice(bytes);
+            copy(target, bytes);
         }
     }
 
@@ -244,20 +244,28 @@ impl<'a> Memory for Mapped<'a> {
             bytes.copy_from_slice(source);
         }
     }
+}
 
-    #[inline(always)]
-    fn fence(&self, order: Order) {
-        atomic::fence(order.ordering());
+/// Up to so many bytes are copied word by word.
+const SHORT: usize = 128;
+
+/// Copies a payload into a record, both equally long.
+///
+/// A short one word by word: most are structs that were put together field by field just before, and a wide load over fields that are still on their way to the cache
+/// waits until all of them are there, which takes longer than the whole copy.
+#[inline(always)]
+fn copy(target: &mut [u8], bytes: &[u8]) {
+    if bytes.len() > SHORT || !target.as_ptr().cast::<u64>().is_aligned() {
+        return target.copy_from_slice(bytes);
     }
-
-    #[inline(always)]
-    fn fence_after_swap(&self, order: Order) {
-        // A locked instruction is a full barrier on x86: only the compiler has to be told.
-        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
-            atomic::compiler_fence(order.ordering());
-        } else {
-            atomic::fence(order.ordering());
-        }
+    let (words, rest) = target.as_chunks_mut::<{ size_of::<u64>() }>();
+    let (sources, tail) = bytes.as_chunks();
+    for (word, source) in words.iter_mut().zip(sources) {
+        // SAFETY: borrowed exclusively, and aligned because the first one is. Volatile, because the compiler would make wide copies of these again.
+        unsafe { ptr::from_mut(word).cast::<u64>().write_volatile(u64::from_ne_bytes(*source)) };
+    }
+    for (byte, source) in rest.iter_mut().zip(tail) {
+        *byte = *source;
     }
 }
 

@@ -3,6 +3,8 @@
 //! The algorithms name positions, never addresses. [`Mapped`](crate::Mapped) answers over real memory; under `cfg(loom)` a model answers with the
 //! model checker's cells; a driver may answer with its kernel's own atomics.
 
+use core::sync::atomic;
+
 use crate::header::HEADER_SIZE;
 use crate::{Geometry, Header, Order};
 
@@ -126,11 +128,22 @@ pub trait Memory {
     fn read(&self, extent: &Extent, offset: usize, bytes: &mut [u8]);
 
     /// A full barrier.
-    fn fence(&self, order: Order);
+    ///
+    /// This one and the next are those of the machine: memory whose words are other atomics, a model checker's say, has barriers of its own for both.
+    #[inline(always)]
+    fn fence(&self, order: Order) {
+        atomic::fence(order.ordering());
+    }
+
     /// A full barrier right after a read-modify-write of this thread, which on some machines is one already (`smp_mb__after_atomic`).
     #[inline(always)]
     fn fence_after_swap(&self, order: Order) {
-        self.fence(order);
+        // A locked instruction is a full barrier on x86: only the compiler has to be told.
+        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+            atomic::compiler_fence(order.ordering());
+        } else {
+            atomic::fence(order.ordering());
+        }
     }
 }
 

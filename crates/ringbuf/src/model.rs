@@ -159,6 +159,10 @@ impl Memory for Modelled {
             atomic::fence(order.ordering());
         }
     }
+
+    fn fence_after_swap(&self, order: Order) {
+        self.fence(order);
+    }
 }
 
 impl Racy for Modelled {

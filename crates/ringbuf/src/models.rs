@@ -9,14 +9,12 @@ mod pending;
 mod producers;
 mod wakeup;
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::vec;
 use std::vec::Vec;
-use std::{println, vec};
 
+use ebpf_loom_harness::{Spawning, explore};
 use loom::sync::Notify;
 use loom::thread;
 
@@ -56,52 +54,20 @@ impl<V: Ord + Debug + Clone + Send + 'static> Model<V> {
     /// Runs the roles in every interleaving within the bound, spawned first to last and last to first, then drains what is left. The outcomes that
     /// `judge` gives must be exactly those expected.
     fn explore(&self) {
-        let seen = Arc::new(Mutex::new(BTreeSet::new()));
-        let executions = Arc::new(AtomicUsize::new(0));
-        let forward: Vec<usize> = (0..self.roles.len()).collect();
-        let backward = forward.iter().rev().copied().collect();
-        for order in [forward, backward] {
-            let (seen, executions) = (Arc::clone(&seen), Arc::clone(&executions));
-            let (ring, before, roles, judge) = (self.ring, self.before, self.roles, self.judge);
-            let mut builder = loom::model::Builder::new();
-            builder.preemption_bound = Some(bound(self.preemptions));
-            builder.max_branches = 20_000;
-            builder.check(move || {
-                executions.fetch_add(1, Ordering::Relaxed);
-                let outcome = judge(run(ring, before, roles, &order));
-                seen.lock().unwrap().insert(outcome);
-            });
-        }
-        let (seen, executions) = (seen.lock().unwrap(), executions.load(Ordering::Relaxed));
-        println!(
-            "model {}: {executions} executions, preemption bound {}, outcomes {seen:?}",
-            self.name,
-            bound(self.preemptions)
-        );
-        assert_eq!(
-            *seen,
-            self.expected.iter().cloned().collect(),
-            "{}: other outcomes than expected",
-            self.name
-        );
+        let (ring, before, roles, judge) = (self.ring, self.before, self.roles, self.judge);
+        explore(self.name, self.preemptions, self.expected.iter().cloned(), move |spawning| {
+            judge(run(ring, before, roles, spawning))
+        });
     }
 }
 
-fn run(ring: Geometry, before: fn(&Stage), roles: &'static [Role], order: &[usize]) -> Parts {
+fn run(ring: Geometry, before: fn(&Stage), roles: &'static [Role], spawning: Spawning) -> Parts {
     // Positions start one lap before they wrap, so that models which fill the ring cross zero.
     let memory = Modelled::new(ring, 0usize.wrapping_sub(ring.size()));
     let producer = Producer::new(memory.clone(), memory.clone()).unwrap();
     let stage = loom::sync::Arc::new(Stage { memory, producer, bell: Notify::new() });
     before(&stage);
-    let mut running: Vec<_> = order
-        .iter()
-        .map(|index| {
-            let (stage, role) = (stage.clone(), roles[*index]);
-            (*index, thread::spawn(move || role(&stage)))
-        })
-        .collect();
-    running.sort_by_key(|(index, _)| *index);
-    let parts = running.into_iter().map(|(_, role)| role.join().unwrap()).collect();
+    let parts = spawning.run(&stage, roles);
     // On a thread of its own as well: what the creating thread has seen is no rule for others.
     let rest =
         thread::spawn(move || if ring.overwrites() { vec![] } else { read(&stage.memory, usize::MAX) });
@@ -114,11 +80,6 @@ fn mirrored(size: usize) -> Geometry {
 }
 
 fn nothing(_: &Stage) {}
-
-/// `LOOM_MAX_PREEMPTIONS` raises a model's bound; below its own, not all outcomes would be seen.
-fn bound(least: usize) -> usize {
-    std::env::var("LOOM_MAX_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(0).max(least)
-}
 
 /// First payload bytes of up to `limit` records that can be read now.
 fn read(memory: &Modelled, limit: usize) -> Vec<u8> {

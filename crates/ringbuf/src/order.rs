@@ -76,6 +76,9 @@ sites! {
     MARK_TAKE = Acquire;
     /// Producer looks whether there is a mark to take; [`MARK_TAKE`] decides.
     MARK_PEEK = Relaxed;
+    /// Producer looks whether anybody claimed space behind its record. Ordered by [`FENCE_PUBLISHED`]: who claims it later than that finds, after
+    /// [`FENCE_MARKED`], `producer_pos` moved.
+    CLAIM_PEEK = Relaxed;
     /// Between setting a mark and looking at `producer_pos` again. Partner: [`FENCE_PUBLISHED`]: of the two at least one sees the other's write,
     /// so a marked record never stays unpublished.
     FENCE_MARKED = SeqCst;

@@ -20,7 +20,8 @@
 //!     if not take(mark(start)): return             // ... and was faster
 //!   producer_pos = end                             // the right to move it from `start` is ours
 //!   advance pending_pos over committed records before `start`; full fence
-//!   while take(mark(end)):                         // else nobody is there yet, or its owner took it
+//!   if the reserve position is `end`: return       // nobody is there yet: whoever comes finds producer_pos
+//!   while take(mark(end)):                         // else its owner is not ready yet, or took it
 //!     end += size of the record at `end`
 //!     producer_pos = end; full fence
 //! ```
@@ -103,8 +104,8 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         length: usize,
         watermark: Watermark,
     ) -> Result<Reservation<'_, M>, ReserveError> {
-        self.claim(length, &[], Habits { watermark, ..self.habits })
-            .map_err(|error| tally::refused(self.memory.private(), error))
+        let (claim, start) = self.claim(length, &[])?;
+        Ok(Reservation::new(&self.memory, claim, start, Habits { watermark, ..self.habits }))
     }
 
     /// Copies `payload` into a record of its own and submits it.
@@ -113,10 +114,8 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     /// Why there is no space for it.
     #[inline]
     pub fn output(&self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
-        let reservation = self
-            .claim(payload.len(), payload, self.habits)
-            .map_err(|error| tally::refused(self.memory.private(), error))?;
-        Ok(reservation.submit(flags))
+        let (claim, start) = self.claim(payload.len(), payload)?;
+        Ok(Reservation::new(&self.memory, claim, start, self.habits).submit(flags))
     }
 
     /// What `bpf_ringbuf_query` answers: an estimate while others are at work.
@@ -134,17 +133,16 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         &self.memory
     }
 
+    /// A record that is busy and published, its payload written, and where the filler before it starts, if there is one.
     #[inline(always)]
-    fn claim(
-        &self,
-        length: usize,
-        payload: &[u8],
-        habits: Habits,
-    ) -> Result<Reservation<'_, M>, ReserveError> {
+    fn claim(&self, length: usize, payload: &[u8]) -> Result<(Claim, usize), ReserveError> {
         let geometry = self.memory.geometry();
-        let (header, total) = space::admissible(&geometry, length)?;
+        let (header, total) = match space::admissible(&geometry, length) {
+            Ok(found) => found,
+            Err(error) => return Err(tally::refused(self.memory.private(), error)),
+        };
         let mut spins = self.publication.spins();
-        loop {
+        let (start, filler) = loop {
             let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
             if spins != 0 && self.is_close_to_a_predecessor(start, total) {
                 make_way(spins);
@@ -155,37 +153,54 @@ impl<M: Memory, P: Publication> Producer<M, P> {
             let pending = self.memory.pending_position().load(sites::PENDING_LOAD);
             let filler = space::filler(&geometry, start, total);
             let needed = filler.wrapping_add(total);
-            let mut admitted = space::admit(&geometry, start, needed, pending, consumer);
-            if admitted.is_err() {
-                // `pending_pos` moves when a record is published, so it is a little old: up to date it may say something else.
-                let published = self.memory.producer_position().load(sites::PENDING_END);
-                let Pending { position, .. } = self.advance_pending(published);
-                admitted = space::admit(&geometry, start, needed, position, consumer);
+            if !space::admits(&geometry, start, needed, pending, consumer) {
+                match self.look_again(start, needed, consumer) {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => return Err(error),
+                    None => continue,
+                }
             }
-            let end = match admitted {
-                Ok(end) => end,
-                // What was read last may belong to a later start, and look like no space at all: a refusal counts only while `start` does.
-                Err(_) if self.publication.reserve_position().load(sites::RESERVE_START) != start => continue,
-                Err(error) => return Err(error),
-            };
-            let claimed =
-                self.publication.reserve_position().compare_exchange_weak(start, end, sites::RESERVE_CLAIM);
-            if claimed.is_err() {
-                continue;
+            let end = start.wrapping_add(needed);
+            let reserve = self.publication.reserve_position();
+            if reserve.compare_exchange_weak(start, end, sites::RESERVE_CLAIM).is_ok() {
+                break (start, filler);
             }
-            space::overwrite(&self.memory, end);
-            let record = start.wrapping_add(filler);
-            if filler != 0 {
-                space::fill(&self.memory, start, filler);
-                self.publish(start, record);
-            }
-            let mut claim = Claim::new(record, length);
-            self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
-            // Nobody looks at the payload before the commit. Written first, it leaves the consumer the least time to meet the record busy.
-            self.memory.write(&mut claim, 0, payload);
-            self.publish(record, end);
-            return Ok(Reservation::new(&self.memory, claim, start, habits));
+        };
+        let record = start.wrapping_add(filler);
+        let end = record.wrapping_add(total);
+        space::overwrite(&self.memory, end);
+        if filler != 0 {
+            self.fill(start, filler);
         }
+        let mut claim = Claim::new(record, length);
+        self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
+        // Nobody looks at the payload before the commit. Written first, it leaves the consumer the least time to meet the record busy.
+        self.memory.write(&mut claim, 0, payload);
+        self.publish(record, end);
+        Ok((claim, start))
+    }
+
+    /// There seems to be no space: `pending_pos` moves when a record is published, so it is a little old. Up to date it may say something else.
+    ///
+    /// `None` if `start` is no longer where the next record begins: what was read last may belong to a later start, and look like no space at all.
+    #[cold]
+    #[inline(never)]
+    fn look_again(&self, start: usize, needed: usize, consumer: usize) -> Option<Result<(), ReserveError>> {
+        let geometry = self.memory.geometry();
+        let published = self.memory.producer_position().load(sites::PENDING_END);
+        let Pending { position, .. } = self.advance_pending(published);
+        match space::admit(&geometry, start, needed, position, consumer) {
+            Ok(_) => Some(Ok(())),
+            Err(_) if self.publication.reserve_position().load(sites::RESERVE_START) != start => None,
+            Err(error) => Some(Err(tally::refused(self.memory.private(), error))),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fill(&self, start: usize, filler: usize) {
+        space::fill(&self.memory, start, filler);
+        self.publish(start, start.wrapping_add(filler));
     }
 
     /// Has somebody claimed space before `start` who has not published it yet, and not for long?
@@ -213,16 +228,11 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn publish(&self, start: usize, end: usize) {
         let turn = self.memory.producer_position();
-        if turn.load(sites::PUBLISH_TURN) != start {
-            let (marks, bit) = self.mark(start);
-            marks.fetch_or(bit, sites::MARK_SET);
-            self.memory.fence_after_swap(sites::FENCE_MARKED);
-            if turn.load(sites::PUBLISH_TURN) != start || !take(marks, bit) {
-                return;
-            }
+        if turn.load(sites::PUBLISH_TURN) != start && !self.gets_its_turn(start) {
+            return;
         }
         turn.store(end, sites::PUBLISH);
         // Here and not before the claim, because the compare-exchange is most of the fence that is due anyway.
@@ -231,14 +241,32 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         } else {
             self.memory.fence(sites::FENCE_PUBLISHED);
         }
-        let mut end = end;
+        if self.publication.reserve_position().load(sites::CLAIM_PEEK) != end {
+            self.publish_marked(end);
+        }
+    }
+
+    /// Leaves a mark for whoever moves `producer_pos` to `start`, unless that is done: then the right to move it from there is ours.
+    #[cold]
+    #[inline(never)]
+    fn gets_its_turn(&self, start: usize) -> bool {
+        let (marks, bit) = self.mark(start);
+        marks.fetch_or(bit, sites::MARK_SET);
+        self.memory.fence_after_swap(sites::FENCE_MARKED);
+        self.memory.producer_position().load(sites::PUBLISH_TURN) == start && take(marks, bit)
+    }
+
+    /// Publishes for those that left their marks, from `end` on.
+    #[cold]
+    #[inline(never)]
+    fn publish_marked(&self, mut end: usize) {
         loop {
             let (marks, bit) = self.mark(end);
             if marks.load(sites::MARK_PEEK) & bit == 0 || !take(marks, bit) {
                 return;
             }
             end = end.wrapping_add(record_size(self.memory.length(end).load(sites::HEADER_INIT)));
-            turn.store(end, sites::PUBLISH);
+            self.memory.producer_position().store(end, sites::PUBLISH);
             self.memory.fence(sites::FENCE_PUBLISHED);
         }
     }

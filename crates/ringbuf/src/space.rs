@@ -124,7 +124,22 @@ pub(crate) fn filler(geometry: &Geometry, start: usize, total: usize) -> usize {
 
 /// Linux's two-part admission: from the oldest uncommitted record, and from the oldest unread byte, to the new end there must
 /// be less than a lap. Positions are compared by wrapping difference: a consumer that claims to be ahead looks more than a lap behind.
-#[inline]
+#[inline(always)]
+pub(crate) fn admits(
+    geometry: &Geometry,
+    start: usize,
+    needed: usize,
+    pending: usize,
+    consumer: usize,
+) -> bool {
+    let end = start.wrapping_add(needed);
+    needed <= geometry.mask()
+        && end.wrapping_sub(pending) <= geometry.mask()
+        && (geometry.overwrites() || end.wrapping_sub(consumer) <= geometry.mask())
+}
+
+/// The end of a record that is [admitted](admits), or why it is not.
+#[inline(never)]
 pub(crate) fn admit(
     geometry: &Geometry,
     start: usize,
@@ -133,17 +148,16 @@ pub(crate) fn admit(
     consumer: usize,
 ) -> Result<usize, ReserveError> {
     let end = start.wrapping_add(needed);
-    if needed > geometry.mask() {
-        return Err(too_long(geometry, needed.saturating_sub(HEADER_SIZE)));
-    }
-    if end.wrapping_sub(pending) > geometry.mask() {
-        return Err(ReserveError::Outstanding { needed, pending });
-    }
-    if !geometry.overwrites() && end.wrapping_sub(consumer) > geometry.mask() {
+    if admits(geometry, start, needed, pending, consumer) {
+        Ok(end)
+    } else if needed > geometry.mask() {
+        Err(too_long(geometry, needed.saturating_sub(HEADER_SIZE)))
+    } else if end.wrapping_sub(pending) > geometry.mask() {
+        Err(ReserveError::Outstanding { needed, pending })
+    } else {
         let free = geometry.size().saturating_sub(HEADER_SIZE).saturating_sub(start.wrapping_sub(consumer));
-        return Err(ReserveError::Full { needed, free });
+        Err(ReserveError::Full { needed, free })
     }
-    Ok(end)
 }
 
 /// Gives up the oldest records of an overwriting ring until there is less than a lap from the oldest one left to `end`.

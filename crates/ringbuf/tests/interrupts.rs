@@ -182,6 +182,10 @@ impl Memory for WatchedMemory<'_> {
         step();
         self.inner.fence(order);
     }
+    fn fence_after_swap(&self, order: Order) {
+        step();
+        self.inner.fence_after_swap(order);
+    }
 }
 
 impl Contiguous for WatchedMemory<'_> {

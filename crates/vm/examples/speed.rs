@@ -15,18 +15,7 @@ const TURNS: i32 = 10_000;
 
 fn main() {
     let vm = Vm::with_config(VmConfig::new().with_instruction_budget(u64::MAX));
-    let map = vm
-        .create_map(&MapSpec {
-            name: "values",
-            kind: MapKind::ARRAY,
-            key_size: 4,
-            value_size: 64,
-            max_entries: 1,
-            flags: 0,
-            initial_value: None,
-            read_only: false,
-        })
-        .unwrap();
+    let map = vm.create_map(&MapSpec::new("values", MapKind::ARRAY, 4, 64, 1)).unwrap();
     let i = Instruction::new;
     let exit = i(0x95, 0, 0, 0, 0);
 

@@ -13,7 +13,7 @@ use crate::ring::RingMap;
 mod bytes;
 mod dynptrs;
 mod maps;
-mod rings;
+pub(crate) mod rings;
 
 macro_rules! helpers {
     ($($(#[$doc:meta])* $name:ident = $number:literal;)*) => {

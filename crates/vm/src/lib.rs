@@ -8,16 +8,7 @@
 //! use ebpf_vm::{Instruction, MapKind, MapSpec, Platform, ProgramKind, ProgramSpec, Vm};
 //!
 //! let vm = Vm::new();
-//! let counter = vm.create_map(&MapSpec {
-//!     name: "counter",
-//!     kind: MapKind::ARRAY,
-//!     key_size: 4,
-//!     value_size: 8,
-//!     max_entries: 1,
-//!     flags: 0,
-//!     initial_value: None,
-//!     read_only: false,
-//! })?;
+//! let counter = vm.create_map(&MapSpec::new("counter", MapKind::ARRAY, 4, 8, 1))?;
 //!
 //! // r6 = &counter[0]; r2 = *(u64 *)r1; lock *(u64 *)r6 += r2; return 0
 //! let instructions = [

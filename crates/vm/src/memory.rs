@@ -34,7 +34,7 @@ mod bytes;
 mod region;
 mod slots;
 
-pub(crate) use self::bytes::{Scratch, clear, copy, high, index, low};
+pub(crate) use self::bytes::{Scratch, clear, copy, high, index, low, zeroes};
 pub(crate) use self::region::{CONTEXT, Region, describe};
 pub(crate) use self::slots::{Acquired, MapSlot, ReservationSlot};
 

@@ -3,10 +3,9 @@
 //! `None` means that it is not so, and that nothing was done: then [`helpers::call`](crate::helpers::call) finds out what is to be said.
 
 use crate::error::MapError;
-use crate::helpers::{EAGAIN, WAKEUP_FLAGS, errno};
+use crate::helpers::{WAKEUP_FLAGS, errno, rings};
 use crate::host::Host;
 use crate::memory::{Memory, clear, copy, index};
-use crate::ring::RingReservation;
 
 /// Registers 1 to 5.
 type Arguments = [u64; 5];
@@ -57,13 +56,7 @@ pub(crate) fn output(
     if *flags & !WAKEUP_FLAGS != 0 {
         return None;
     }
-    let Some(woken) = RingReservation::output(&slot.map, ring, payload, *flags, &memory.books) else {
-        return Some(errno(EAGAIN));
-    };
-    if let Some(map) = woken {
-        host.wake(map);
-    }
-    Some(0)
+    Some(rings::output(slot, ring, payload, *flags, memory, host))
 }
 
 /// `bpf_ringbuf_reserve`.

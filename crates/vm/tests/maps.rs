@@ -266,6 +266,22 @@ fn queues_and_stacks() {
     }
 }
 
+/// A place that is written in pieces: not on the stack, and longer than one.
+#[test]
+fn an_empty_queue_leaves_zeroes_in_another_maps_value() {
+    let vm = Vm::new();
+    let (_, queue) = map(&vm, spec(MapKind::QUEUE, 0, 136, 1));
+    let (array, out) = map(&vm, spec(MapKind::ARRAY, 4, 144, 1));
+    for helper in [88, 89] {
+        array.update(&[0; 4], &[7; 144], 0).unwrap();
+        let program = code![map_handle(1, queue), map_value(2, out, 4), call(helper), exit()];
+        assert_eq!(run(&vm, &program).unwrap().return_value, ENOENT);
+        let mut value = [9; 144];
+        array.lookup(&[0; 4], &mut value).unwrap();
+        assert_eq!(value, *[&[7; 4][..], &[0; 136], &[7; 4]].concat());
+    }
+}
+
 #[test]
 fn attributes_that_linux_refuses() {
     let vm = Vm::new();

@@ -16,13 +16,10 @@
 mod support;
 
 mod models {
-    use std::collections::BTreeSet;
     use std::fmt::Debug;
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
 
-    use loom::thread;
+    use ebpf_loom_harness::{Spawning, explore};
     use wfp_txn::{
         Access, Config, Error, Grouped, Policy, Retrying, Serialized, Sessions, Strategy, Transaction,
     };
@@ -45,58 +42,23 @@ mod models {
 
     impl<S: Send + Sync + 'static> Model<S> {
         fn explore(&self) {
-            let seen = Arc::new(Mutex::new(BTreeSet::new()));
-            let executions = Arc::new(AtomicUsize::new(0));
-            let forward: Vec<usize> = (0..self.roles.len()).collect();
-            let backward: Vec<usize> = forward.iter().rev().copied().collect();
-            for order in [forward, backward] {
-                let (seen, executions) = (Arc::clone(&seen), Arc::clone(&executions));
-                let (new, roles) = (self.new, self.roles);
-                let mut builder = loom::model::Builder::new();
-                builder.preemption_bound = Some(bound(self.preemptions));
-                builder.max_branches = 50_000;
-                builder.check(move || {
-                    executions.fetch_add(1, Ordering::Relaxed);
-                    let outcome = run(new, roles, &order);
-                    seen.lock().unwrap().insert(outcome);
-                });
-            }
-            let (seen, executions) = (seen.lock().unwrap(), executions.load(Ordering::Relaxed));
-            println!(
-                "model {}: {executions} executions, preemption bound {}, outcomes {seen:?}",
-                self.name,
-                bound(self.preemptions)
-            );
-            let expected: BTreeSet<String> =
-                self.expected.iter().map(|outcome| (*outcome).to_owned()).collect();
-            assert_eq!(*seen, expected, "{}: other outcomes than expected", self.name);
+            let (new, roles) = (self.new, self.roles);
+            let expected = self.expected.iter().map(|outcome| (*outcome).to_owned());
+            explore(self.name, self.preemptions, expected, move |spawning| run(new, roles, spawning));
         }
-    }
-
-    /// `LOOM_MAX_PREEMPTIONS` raises a model's bound.
-    fn bound(least: usize) -> usize {
-        std::env::var("LOOM_MAX_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(0).max(least)
     }
 
     fn run<S: Send + Sync + 'static>(
         new: fn(&'static Small) -> S,
         roles: &'static [Role<S>],
-        order: &[usize],
+        spawning: Spawning,
     ) -> String {
         // Given back below: loom wants everything of an execution gone at its end.
         let engine = Box::into_raw(Box::new(Small::new()));
         // SAFETY: from a box, which lives until the end of this function, after all threads and the strategy.
         let shared: &'static Small = unsafe { &*engine };
         let strategy = loom::sync::Arc::new(new(shared));
-        let mut running: Vec<_> = order
-            .iter()
-            .map(|index| {
-                let (strategy, role) = (strategy.clone(), roles[*index]);
-                (*index, thread::spawn(move || role(&strategy)))
-            })
-            .collect();
-        running.sort_by_key(|(index, _)| *index);
-        let said: String = running.into_iter().map(|(_, role)| role.join().unwrap()).collect();
+        let said: String = spawning.run(&strategy, roles).into_iter().collect();
         drop(strategy);
         let outcome = format!("{said} {}", shared.at_the_end());
         // SAFETY: nobody else has it any more.

@@ -7,8 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::target;
-use crate::step::{Failure, Outcome, Step, exists, needs, root};
+use crate::step::{Failure, Outcome, Step, exists, needs, root, target};
 
 /// What Debian calls its kernel of today, and what headers that are installed say which one it is.
 const HEADERS: &str = "/lib/modules";
@@ -90,7 +89,7 @@ fn blocks(stage: &Path, release: &str) -> Result<(), Failure> {
         .arguments(&["-Zbuild-std=core", "--target", TARGET])
         .variable("RUSTFLAGS", &flags.join(" "))
         .variable("CARGO_PROFILE_RELEASE_LTO", "fat")
-        .variable("CARGO_TARGET_DIR", &target.to_string_lossy())
+        .target(&target)
         .or("rustup toolchain install nightly --component rust-src")
         .run()?;
     let library = target.join(TARGET).join("release/libebpf_capi.a");

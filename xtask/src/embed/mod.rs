@@ -5,11 +5,9 @@ mod laws;
 mod model;
 mod windows;
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 
-use crate::step::{Failure, Outcome, root};
+use crate::step::{Failure, Outcome};
 
 #[derive(Subcommand)]
 pub(crate) enum Host {
@@ -43,9 +41,4 @@ pub(crate) fn all() -> Result<Outcome, Failure> {
     windows::run()?.settle()?;
     laws::run(false)?.settle()?;
     kmod::run()
-}
-
-/// Where cargo builds, absolute.
-fn target() -> PathBuf {
-    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }

@@ -1,6 +1,6 @@
 //! A crate outside the workspace that model-checks itself together with three blocks.
 
-use crate::step::{Failure, Outcome, Step, needs};
+use crate::step::{Failure, Outcome, Step, needs, target};
 
 const MANIFEST: &str = "crates/embed/downstream/Cargo.toml";
 
@@ -9,9 +9,7 @@ pub(crate) fn run() -> Result<Outcome, Failure> {
     needs("embed model", "cargo only");
     Step::cargo(&["fmt", "--check", "--manifest-path", MANIFEST]).run()?;
     let modelled = |arguments: &[&str]| {
-        Step::cargo(arguments)
-            .variable("RUSTFLAGS", "--cfg loom")
-            .variable("CARGO_TARGET_DIR", &super::target().join("embed/model").to_string_lossy())
+        Step::cargo(arguments).variable("RUSTFLAGS", "--cfg loom").target(&target().join("embed/model"))
     };
     let lints = ["--all-targets", "--manifest-path", MANIFEST, "--", "-D", "warnings"];
     modelled(&["clippy", "--release", "--quiet"]).arguments(&lints).run()?;

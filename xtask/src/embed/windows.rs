@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::target;
-use crate::step::{Failure, Outcome, Step, exists, needs};
+use crate::step::{Failure, Outcome, Step, exists, needs, target};
 use crate::windows::{GNU, MINGW, MSVC, example};
 
 /// `cargo xtask embed windows`.
@@ -41,7 +40,7 @@ fn driver() -> Result<usize, Failure> {
         .variable("RUSTFLAGS", "-Dwarnings")
         .variable("CARGO_PROFILE_RELEASE_LTO", "fat")
         .variable("CARGO_PROFILE_RELEASE_PANIC", "abort")
-        .variable("CARGO_TARGET_DIR", &folder.to_string_lossy())
+        .target(&folder)
         .run()?;
     let library = folder.join(MSVC).join("release/examples/driver.lib");
     let linked = folder.join("ebb_ring.sys");

@@ -2,8 +2,9 @@
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
-use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 
+use ebpf_ringbuf::memory::{Area, Memory};
 use ebpf_ringbuf::{Consumer, Geometry, HEADER_SIZE, Mapped, Mapping, PageOffset, Stopped, record_size};
 
 use super::ring::{KernelRing, SIZE};
@@ -45,17 +46,14 @@ pub(super) fn known(ring: &KernelRing, sizes: &[u32]) -> (f64, Seen) {
     let words = [sizes[0], sizes[sizes.len() - 1]];
     let [one, other] = words.map(record_size);
     let ahead = (32 << 10) / (one + other) * (one + other);
-    let (data, mask) = (ring.data(), black_box(SIZE) - 1);
+    let memory = mapped(ring);
+    let (area, data, mask) = (memory.area(), ring.data(), black_box(SIZE) - 1);
     let mut seen = Seen::default();
     let mut look = |position: usize, length: u32| {
-        // SAFETY: positions are masked into the data, which is mapped twice and as long as `ring` lives.
-        let [header, later] =
-            [position, position.wrapping_add(ahead)].map(|at| unsafe { data.add(at & mask) });
-        fetch(later);
-        // SAFETY: the length of a record that is there; nobody writes to it meanwhile.
-        let word: u32 = unsafe { header.cast().read() };
-        // SAFETY: behind the header.
-        let payload = unsafe { header.add(HEADER_SIZE) };
+        area.prefetch(position.wrapping_add(ahead));
+        let word = area.length(position).load(Ordering::Relaxed);
+        // SAFETY: the position is masked into the data, which is mapped twice and as long as `ring` lives.
+        let payload = unsafe { data.add((position & mask) + HEADER_SIZE) };
         // SAFETY: no record here is shorter than eight bytes.
         let first: u64 = unsafe { payload.cast().read() };
         seen.count(length as usize, first);
@@ -75,23 +73,14 @@ pub(super) fn known(ring: &KernelRing, sizes: &[u32]) -> (f64, Seen) {
     (nanoseconds, seen.keep())
 }
 
-#[inline(always)]
-fn fetch(at: NonNull<u8>) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint, at a mapped address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().cast_const().cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
+fn consumer(ring: &KernelRing) -> Consumer<Mapped<'_>> {
+    Consumer::new(mapped(ring)).expect("a position of the kernel's")
 }
 
-fn consumer(ring: &KernelRing) -> Consumer<Mapped<'_>> {
+fn mapped(ring: &KernelRing) -> Mapped<'_> {
     let page = rustix::param::page_size();
     let geometry = Geometry::new(black_box(SIZE), page, Mapping::Mirrored, PageOffset::FromRing)
         .expect("a size of a ring");
     // SAFETY: the kernel mapped its pages as a ring is laid out, for as long as `ring` lives; contenders take turns, so there is one consumer.
-    let mapped = unsafe { Mapped::new(ring.consumer_page, ring.producer_page, ring.data(), geometry) };
-    Consumer::new(mapped).expect("a position of the kernel's")
+    unsafe { Mapped::new(ring.consumer_page, ring.producer_page, ring.data(), geometry) }
 }

@@ -32,14 +32,8 @@ impl Platform for Gathered {
         assert!(map.initial_value.is_none(), "no data in this object");
         let mut maps = self.maps.borrow_mut();
         maps.push(MapSpec {
-            name: "map",
-            kind: map.kind,
-            key_size: map.key_size,
-            value_size: map.value_size,
-            max_entries: map.max_entries,
             flags: map.flags,
-            initial_value: None,
-            read_only: false,
+            ..MapSpec::new("map", map.kind, map.key_size, map.value_size, map.max_entries)
         });
         Ok(i32::try_from(maps.len() - 1).expect("few maps"))
     }

@@ -19,16 +19,7 @@ pub(super) struct Workload {
 }
 
 const fn map(kind: MapKind, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec<'static> {
-    MapSpec {
-        name: "map",
-        kind,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        initial_value: None,
-        read_only: false,
-    }
+    MapSpec::new("map", kind, key_size, value_size, max_entries)
 }
 
 const fn i(opcode: u8, dst: u8, src: u8, offset: i16, imm: i32) -> Instruction {

@@ -294,16 +294,7 @@ fn mounted(kind: &str) -> Option<String> {
 }
 
 fn spec(kind: MapKind, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec<'static> {
-    MapSpec {
-        name: "doctor",
-        kind,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        initial_value: None,
-        read_only: false,
-    }
+    MapSpec::new("doctor", kind, key_size, value_size, max_entries)
 }
 
 /// `return 0`

@@ -36,25 +36,6 @@ pub(crate) fn map_value(dst: u8, map: &LinuxMap) -> [Instruction; 2] {
     [i(0x18, dst, 2, 0, Linux.map_reference(map)), i(0, 0, 0, 0, 0)]
 }
 
-pub(crate) fn spec(
-    name: &'static str,
-    kind: MapKind,
-    key: u32,
-    value: u32,
-    entries: u32,
-) -> MapSpec<'static> {
-    MapSpec {
-        name,
-        kind,
-        key_size: key,
-        value_size: value,
-        max_entries: entries,
-        flags: 0,
-        initial_value: None,
-        read_only: false,
-    }
-}
-
 pub(crate) fn load_for(
     name: &str,
     kind: ProgramKind,
@@ -120,7 +101,7 @@ pub(crate) struct Counter {
 
 impl Counter {
     pub(crate) fn new() -> Result<Self, Error> {
-        Ok(Self { map: LinuxMap::create(&spec("count", MapKind::ARRAY, 4, 8, 1))? })
+        Ok(Self { map: LinuxMap::create(&MapSpec::new("count", MapKind::ARRAY, 4, 8, 1))? })
     }
 
     /// `count += 1; return returned`

@@ -183,20 +183,11 @@ struct Seen {
 }
 
 fn run(code: &[Instruction], fuses: bool, budget: u64, groups: &mut BTreeMap<u8, u32>) -> Seen {
-    let spec = |kind, key_size, value_size, max_entries| MapSpec {
-        name: "map",
-        kind,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        initial_value: None,
-        read_only: false,
-    };
     // New ones each time: their addresses and what was in them are the same then.
     let vm = Vm::new();
-    let maps = [(MapKind::ARRAY, 4, 8, 8), (MapKind::QUEUE, 0, 8, 3), (MapKind::RINGBUF, 0, 0, 4096)]
-        .map(|(kind, key, value, entries)| vm.create_map(&spec(kind, key, value, entries)).unwrap());
+    let maps = [(MapKind::ARRAY, 4, 8, 8), (MapKind::QUEUE, 0, 8, 3), (MapKind::RINGBUF, 0, 0, 4096)].map(
+        |(kind, key, value, entries)| vm.create_map(&MapSpec::new("map", kind, key, value, entries)).unwrap(),
+    );
     let host = Arc::new(DeterministicHost::new());
     let rules = Rules { numbers: HelperNumbers::Linux, host: &*host };
     let mut validated =

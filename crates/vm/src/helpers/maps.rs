@@ -4,7 +4,7 @@ use super::{Call, errno};
 use crate::error::{FaultKind, MapError};
 use crate::host::Host;
 use crate::maps::VmMap;
-use crate::memory::{Memory, Scratch, index, low};
+use crate::memory::{Memory, Scratch, index, low, zeroes};
 
 impl Call<'_> {
     #[inline(never)]
@@ -43,9 +43,8 @@ impl Call<'_> {
             Err(Stop::Fault(kind)) => Err(kind),
             Err(Stop::Answer(error)) => {
                 // As in Linux, the program finds zeroes where it finds no value.
-                for place in (0..size as u64).step_by(ZEROES.len()) {
-                    let piece = size.saturating_sub(usize::try_from(place).unwrap_or(size)).min(ZEROES.len());
-                    memory.write(out.wrapping_add(place), ZEROES.get(..piece).unwrap_or_default())?;
+                for (place, zero) in zeroes(slot.map.value_size()) {
+                    memory.write(out.wrapping_add(u64::from(place)), zero)?;
                 }
                 Ok(errno(error.errno()))
             }
@@ -76,8 +75,6 @@ impl Call<'_> {
         Ok(if slot.map.delete_unchecked(key).is_ok() { slot.address(offset) } else { 0 })
     }
 }
-
-const ZEROES: &[u8] = &[0; 64];
 
 /// Two ways for a helper not to succeed.
 enum Stop {

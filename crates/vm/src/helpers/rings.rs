@@ -5,8 +5,27 @@ use super::{
 };
 use crate::error::FaultKind;
 use crate::host::Host;
-use crate::memory::{Memory, Region, Scratch, low};
-use crate::ring::RingReservation;
+use crate::memory::{MapSlot, Memory, Region, Scratch, low};
+use crate::ring::{RingMap, RingReservation};
+
+/// The end of `bpf_ringbuf_output`, when nothing is wrong with its arguments: what the program gets.
+#[inline(always)]
+pub(crate) fn output<'run>(
+    slot: &'run MapSlot,
+    ring: &'run RingMap,
+    payload: &[u8],
+    flags: u64,
+    memory: &Memory<'_, 'run>,
+    host: &dyn Host,
+) -> u64 {
+    let Some(woken) = RingReservation::output(&slot.map, ring, payload, flags, &memory.books) else {
+        return errno(EAGAIN);
+    };
+    if let Some(map) = woken {
+        host.wake(map);
+    }
+    0
+}
 
 impl Call<'_> {
     pub(super) fn ringbuf_output(
@@ -31,13 +50,7 @@ impl Call<'_> {
         if flags & !WAKEUP_FLAGS != 0 {
             return Ok(errno(EINVAL));
         }
-        let Some(woken) = RingReservation::output(&slot.map, ring, payload, flags, &memory.books) else {
-            return Ok(errno(EAGAIN));
-        };
-        if let Some(map) = woken {
-            host.wake(map);
-        }
-        Ok(0)
+        Ok(output(slot, ring, payload, flags, memory, host))
     }
 
     pub(super) fn ringbuf_reserve(&self, memory: &mut Memory<'_, '_>) -> Result<u64, FaultKind> {

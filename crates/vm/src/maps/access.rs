@@ -184,10 +184,7 @@ impl VmMap {
     /// What is left of an entry that had the slot before.
     pub(super) fn zero(&self, area: &Area, slot: u32, cpu: u32) -> Result<(), MapError> {
         let start = self.offset_of(area, slot, cpu).ok_or(MapError::NoMemory)?;
-        let size = self.inner.value_size;
-        for place in (0..size).step_by(ZEROES.len()) {
-            let length = crate::memory::index(size.saturating_sub(place)).min(ZEROES.len());
-            let zero = ZEROES.get(..length).unwrap_or_default();
+        for (place, zero) in crate::memory::zeroes(self.inner.value_size) {
             area.write(start.saturating_add(place), zero).ok_or(MapError::NoMemory)?;
         }
         Ok(())
@@ -312,5 +309,3 @@ impl VmMap {
         if allowed { Ok(()) } else { Err(MapError::Permission) }
     }
 }
-
-const ZEROES: &[u8] = &[0; 64];

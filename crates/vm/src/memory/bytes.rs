@@ -51,6 +51,13 @@ pub(crate) fn clear(bytes: &mut [u8]) {
     }
 }
 
+/// So many zeroes in pieces, each with its place, for what is only written from elsewhere.
+pub(crate) fn zeroes(size: u32) -> impl Iterator<Item = (u32, &'static [u8])> {
+    const PIECE: &[u8] = &[0; 64];
+    let piece = move |place| PIECE.get(..index(size.saturating_sub(place)).min(PIECE.len())).unwrap_or(PIECE);
+    (0..size).step_by(PIECE.len()).map(move |place| (place, piece(place)))
+}
+
 #[inline(never)]
 fn copy_any(to: &mut [u8], from: &[u8]) {
     let size = to.len().min(from.len());

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::sync::atomic::{self, AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ebpf_ringbuf::memory::{Claim, Extent, Length, Memory, Private, Publication};
 use ebpf_ringbuf::{Geometry, HEADER_SIZE, Header, Mapping, Order, PageOffset};
@@ -145,21 +145,6 @@ impl Memory for RingMemory {
             self.shared
                 .data
                 .copy_out(extent.position().wrapping_add(HEADER_SIZE).wrapping_add(offset), bytes);
-        }
-    }
-
-    #[inline(always)]
-    fn fence(&self, order: Order) {
-        atomic::fence(order.ordering());
-    }
-
-    #[inline(always)]
-    fn fence_after_swap(&self, order: Order) {
-        // A locked instruction is a full barrier on x86: only the compiler has to be told.
-        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
-            atomic::compiler_fence(order.ordering());
-        } else {
-            atomic::fence(order.ordering());
         }
     }
 }

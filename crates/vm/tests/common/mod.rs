@@ -99,16 +99,7 @@ pub(crate) fn value_of(instructions: &[Instruction]) -> u64 {
 }
 
 pub(crate) fn spec(kind: MapKind, key_size: u32, value_size: u32, max_entries: u32) -> MapSpec<'static> {
-    MapSpec {
-        name: "map",
-        kind,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        initial_value: None,
-        read_only: false,
-    }
+    MapSpec::new("map", kind, key_size, value_size, max_entries)
 }
 
 /// A map and its reference.

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::step::{Failure, Outcome, Step, exists, needs, root};
+use crate::step::{Failure, Outcome, Step, exists, needs, root, target};
 use frames::Image;
 
 /// Linked, and looked into. The first one's figures are in the table; its stack too.
@@ -144,9 +144,7 @@ fn without_generics(path: &str) -> String {
 
 /// Cargo with warnings as errors, in a directory of its own, so that other builds are not thrown away.
 fn bare_cargo(arguments: &[&str]) -> Step {
-    Step::cargo(arguments)
-        .variable("RUSTFLAGS", "-Dwarnings")
-        .variable("CARGO_TARGET_DIR", &super::target().join("embed/laws").to_string_lossy())
+    Step::cargo(arguments).variable("RUSTFLAGS", "-Dwarnings").target(&target().join("embed/laws"))
 }
 
 /// Each set of features of each block, for a machine without an operating system.
@@ -174,7 +172,7 @@ fn feature_sets(target: &str) -> Result<usize, Failure> {
 }
 
 /// Compiles the library for a target: all of it at once, as a driver is, so that what cannot happen is known not to.
-fn library(target: &str) -> Result<PathBuf, Failure> {
+fn library(triple: &str) -> Result<PathBuf, Failure> {
     bare_cargo(&[
         "rustc",
         "-p",
@@ -184,14 +182,14 @@ fn library(target: &str) -> Result<PathBuf, Failure> {
         "--crate-type",
         "staticlib",
         "--target",
-        target,
+        triple,
     ])
     .variable("CARGO_PROFILE_RELEASE_LTO", "fat")
     // Both change nothing but what is said of the code, and how memcpy is called. They are not stable yet.
     .variable("RUSTC_BOOTSTRAP", "1")
     .variable("RUSTFLAGS", "-Dwarnings -Zemit-stack-sizes -Zplt=yes")
     .run()?;
-    Ok(super::target().join("embed/laws").join(target).join("release/libembed.a"))
+    Ok(target().join("embed/laws").join(triple).join("release/libembed.a"))
 }
 
 /// The laws that a library holds.

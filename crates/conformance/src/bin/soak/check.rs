@@ -35,16 +35,8 @@ impl Progress {
     pub(crate) fn create() -> Result<LinuxMap, Error> {
         const MMAPABLE: u32 = 1 << 10;
         let page = u32::try_from(rustix::param::page_size()).expect("a page's size");
-        LinuxMap::create(&MapSpec {
-            name: "progress",
-            kind: MapKind::ARRAY,
-            key_size: 4,
-            value_size: page,
-            max_entries: 1,
-            flags: MMAPABLE,
-            initial_value: None,
-            read_only: false,
-        })
+        let spec = MapSpec { flags: MMAPABLE, ..MapSpec::new("progress", MapKind::ARRAY, 4, page, 1) };
+        LinuxMap::create(&spec)
     }
 
     pub(crate) fn open(map: &LinuxMap) -> Result<Self, Error> {

@@ -50,7 +50,7 @@ pub(crate) fn with_names_of_its_own() -> Result<()> {
 
 /// A ring buffer that both producers write.
 pub(crate) fn ring(records: u64, disturbances: u64) -> Result<()> {
-    let map = create("ring", MapKind::RINGBUF, [0, 0, RING])?;
+    let map = LinuxMap::create(&MapSpec::new("ring", MapKind::RINGBUF, 0, 0, RING))?;
     map.pin(Path::new(NAMES).join("ring"))?;
     let soak = Soak::new(&map, records, disturbances)?;
     let total = soak.run(|| {
@@ -65,7 +65,7 @@ pub(crate) fn ring(records: u64, disturbances: u64) -> Result<()> {
 
 /// A perf ring for each of two CPUs.
 pub(crate) fn perf(records: u64, disturbances: u64) -> Result<()> {
-    let map = create("events", MapKind::PERF_EVENT_ARRAY, [4, 4, 0])?;
+    let map = LinuxMap::create(&MapSpec::new("events", MapKind::PERF_EVENT_ARRAY, 4, 4, 0))?;
     let rings = PerfRings::open(&map, OPTIONS)?;
     let cpus = producing_on()?;
     // Without close-on-exec: the readers inherit them.
@@ -91,20 +91,6 @@ pub(crate) fn perf(records: u64, disturbances: u64) -> Result<()> {
     }
     let left: usize = rings.readers()?.pending().map(|(_, pending)| pending.unwrap_or(usize::MAX)).sum();
     total.show("perf rings", left)
-}
-
-fn create(name: &str, kind: MapKind, [key_size, value_size, max_entries]: [u32; 3]) -> Result<LinuxMap> {
-    let spec = MapSpec {
-        name,
-        kind,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        initial_value: None,
-        read_only: false,
-    };
-    Ok(LinuxMap::create(&spec)?)
 }
 
 /// The CPUs of the producers: two, if the machine has two. Events need one for each.

@@ -19,16 +19,7 @@ pub(crate) struct Counted {
 impl Producer {
     /// Writes to a ring or, if the map is an array of events, to the event of the CPU that it runs on.
     pub(crate) fn new(number: usize, map: &LinuxMap) -> Result<Self, Error> {
-        let counters = LinuxMap::create(&MapSpec {
-            name: "counters",
-            kind: MapKind::ARRAY,
-            key_size: 4,
-            value_size: 16,
-            max_entries: 1,
-            flags: 0,
-            initial_value: None,
-            read_only: false,
-        })?;
+        let counters = LinuxMap::create(&MapSpec::new("counters", MapKind::ARRAY, 4, 16, 1))?;
         let number = i32::try_from(number).expect("a small number");
         let code = match map.kind() {
             MapKind::RINGBUF => to_ring(number, map, &counters),
