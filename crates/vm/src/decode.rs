@@ -170,7 +170,7 @@ pub(crate) enum Code {
     /// Never reached.
     Trap,
 
-    // Groups of instructions, see `fuse`. First two moves, or a 64-bit load and a move; then a move and an operation on what was moved.
+    // Groups of instructions, see `fuse`. First two moves or three, or a 64-bit load and a move; then a move and an operation on what was moved.
     MovMov,
     MovMovMov,
     MovLoad,
