@@ -170,14 +170,17 @@ pub(crate) enum Code {
     /// Never reached.
     Trap,
 
-    // Groups of instructions, see `fuse`. First two moves, or a 64-bit load and a move; then a move and an operation on what was moved.
+    // Groups of instructions, see `fuse`. First two moves or three, or a 64-bit load and a move; then a move and an operation on what was moved.
     MovMov,
+    MovMovMov,
     MovLoad,
     LoadMov,
     LoadLoad,
     WideMov,
     WideLoad,
     MovAdd,
+    /// `MovAdd`, and then a 64-bit load.
+    MovAddWide,
     MovAnd,
     /// A shift to the left by `target` and a mask, with a move before them or without.
     MovLshAnd,
@@ -197,8 +200,9 @@ pub(crate) enum Code {
     /// A move of an immediate and a store from a register.
     LoadStore32,
     LoadStore64,
-    /// Two arguments and the call of a function.
+    /// Two arguments and the call of a function; with a third one before them, which is `Signed3`.
     MovLoadCall,
+    Signed3MovLoadCall,
     /// Two stores from registers, of one size, through one register.
     Store64Store64,
     Store32Store32,

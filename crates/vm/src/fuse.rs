@@ -27,9 +27,10 @@ pub(crate) fn fuse(ops: &mut [Op]) {
 fn group(first: Op, behind: &[Op]) -> Option<Op> {
     match first.code {
         Mov64X => extension(first, behind, [Signed3, Unsigned3])
+            .map(|third| called(third, behind))
             .or_else(|| field(first, behind, [MovLshAnd, MovRshAnd]))
             .or_else(|| moved(first, behind)),
-        Mov32X => extension(first, behind, [Signed3, Unsigned3]),
+        Mov32X => extension(first, behind, [Signed3, Unsigned3]).map(|third| called(third, behind)),
         Lsh64K | Rsh64K => {
             let both = [first, *behind.first()?];
             let to_itself = Op { src: first.dst, ..first };
@@ -90,12 +91,29 @@ fn moved(first: Op, behind: &[Op]) -> Option<Op> {
             Call => MovLoadCall,
             _ => MovLoad,
         },
-        Add64K if second.dst == first.dst => MovAdd,
+        // A look-up with its jump is a group of its own.
+        Add64K if second.dst == first.dst => match behind.get(1..) {
+            Some([wide, _, behind @ ..]) if wide.code == LoadWide && !is_look_up(*wide, behind) => MovAddWide,
+            _ => MovAdd,
+        },
         And64K if second.dst == first.dst => MovAnd,
+        Mov64X if behind.get(1).is_some_and(|third| third.code == Mov64X) => MovMovMov,
         Mov64X => MovMov,
         _ => return None,
     };
     Some(Op { code, imm: second.imm, ..first })
+}
+
+/// What is extended may be the third argument of a function.
+fn called(extended: Op, behind: &[Op]) -> Op {
+    match behind {
+        [_, _, first, second, call, ..]
+            if extended.code == Signed3 && (first.code, second.code, call.code) == (Mov64X, Load, Call) =>
+        {
+            Op { code: Signed3MovLoadCall, ..extended }
+        }
+        _ => extended,
+    }
 }
 
 /// Something, and then a move from a register or an immediate.
@@ -140,6 +158,10 @@ fn increment(load: Op, behind: &[Op], wanted: [Code; 2], code: Code) -> Option<O
         && (store.dst, store.target) == (load.src, load.target)
         && load.src != load.dst;
     is_one.then_some(Op { code, imm: add.imm, ..load })
+}
+
+fn is_look_up(wide: Op, behind: &[Op]) -> bool {
+    map_helper(wide, behind).is_some_and(|group| group.code == WideLookupJeq)
 }
 
 /// `if r0 == 0 goto`

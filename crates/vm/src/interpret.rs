@@ -112,28 +112,38 @@ impl Machine<'_> {
                 // With the other instructions of a group, which are there.
                 macro_rules! group {
                     ([$($next:pat),+] $work:block) => {
-                        if let [$($next,)+ behind @ ..] = rest.as_slice() {
-                            rest = behind.iter();
+                        if let [$($next,)+ ..] = rest.as_slice() {
+                            rest.nth(const { [$(stringify!($next)),+].len().wrapping_sub(1) });
+                            $work
+                        }
+                    };
+                }
+                // The next instruction as well, if it is the one that mostly follows: to ask costs less than another turn through the table. `rest` counts it
+                // as ever.
+                macro_rules! next {
+                    ($code:pat, |$op:ident| $work:block) => {
+                        if let [$op, ..] = rest.as_slice()
+                            && matches!($op.code, $code)
+                        {
+                            rest.next();
                             $work
                         }
                     };
                 }
                 // Two in one go where a record is written to, as it mostly is then.
                 macro_rules! stores {
-                    ($size:literal) => {{
-                        let base = r.get(op.dst);
-                        let first = displaced(base, op);
-                        if !memory.is_window(first) || memory.store_window::<$size>(first, r.get(op.src)).is_none() {
-                            store!($size, r.get(op.src));
+                    ($op:ident, $size:literal, $then:block) => {{
+                        let base = r.get($op.dst);
+                        let both = |second: &Op| {
+                            let addresses = [displaced(base, $op), displaced(base, second)];
+                            memory.store_two::<$size>(addresses, [r.get($op.src), r.get(second.src)])
+                        };
+                        if rest.as_slice().first().and_then(both).is_some() {
+                            rest.next();
+                            $then
                         } else {
-                            group!([second] {
-                                let address = displaced(base, second);
-                                if !memory.is_window(address)
-                                    || memory.store_window::<$size>(address, r.get(second.src)).is_none()
-                                {
-                                    store!(second, $size, r.get(second.src));
-                                }
-                            });
+                            // One by one, this one first.
+                            store!($op, $size, r.get($op.src));
                         }
                     }};
                 }
@@ -427,6 +437,11 @@ impl Machine<'_> {
                         r.set(op.dst, r.get(op.src));
                         r.set(second.dst, r.get(second.src));
                     }),
+                    Code::MovMovMov => group!([second, third] {
+                        r.set(op.dst, r.get(op.src));
+                        r.set(second.dst, r.get(second.src));
+                        r.set(third.dst, r.get(third.src));
+                    }),
                     Code::MovLoad => group!([second] {
                         r.set(op.dst, r.get(op.src));
                         r.set(second.dst, second.imm);
@@ -449,6 +464,10 @@ impl Machine<'_> {
                     }),
                     Code::MovAdd => group!([_] {
                         r.set(op.dst, r.get(op.src).wrapping_add(op.imm));
+                    }),
+                    Code::MovAddWide => group!([_, wide, _] {
+                        r.set(op.dst, r.get(op.src).wrapping_add(op.imm));
+                        r.set(wide.dst, wide.imm);
                     }),
                     Code::MovAnd => group!([_] {
                         r.set(op.dst, r.get(op.src) & op.imm);
@@ -480,6 +499,11 @@ impl Machine<'_> {
                     Code::Increment32 => match memory.increment::<4>(displaced(r.get(op.src), op), op.imm) {
                         Some(sum) => group!([_, _] {
                             r.set(op.dst, sum);
+                            next!(Code::Jne64K, |op| {
+                                if r.get(op.dst) != op.imm {
+                                    break 'block index(op.target);
+                                }
+                            });
                         }),
                         // One by one, this one first.
                         None => load!(4, core::convert::identity),
@@ -515,8 +539,16 @@ impl Machine<'_> {
                         r.set(second.dst, second.imm);
                         call!(last);
                     }),
-                    Code::Store32Store32 => stores!(4),
-                    Code::Store64Store64 => stores!(8),
+                    Code::Signed3MovLoadCall => group!([_, _, second, third, last] {
+                        r.set(op.dst, extend32(r.get(op.src)));
+                        r.set(second.dst, r.get(second.src));
+                        r.set(third.dst, third.imm);
+                        call!(last);
+                    }),
+                    Code::Store32Store32 => stores!(op, 4, {}),
+                    Code::Store64Store64 => {
+                        stores!(op, 8, { next!(Code::Store32Store32, |op| { stores!(op, 4, {}) }) })
+                    }
                     Code::WideReserve => group!([_, size, flags, last] {
                         r.set(R1, op.imm);
                         r.set(R2, size.imm);
@@ -575,10 +607,10 @@ impl Machine<'_> {
                 let budget = state.budget;
                 return state.fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget });
             }
-            let Some(next) = self.ops.get(target..) else {
+            if target >= self.ops.len() {
                 return state.fault(self.ops.len(), FaultKind::NoInstruction);
-            };
-            rest = next.iter();
+            }
+            rest = self.ops.get(target..).unwrap_or_default().iter();
             ahead = left.wrapping_sub(count(&rest));
         }
         state.left = ahead.wrapping_add(count(&rest));

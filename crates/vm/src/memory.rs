@@ -100,9 +100,11 @@ impl<'m, 'run> Memory<'m, 'run> {
     /// The same, if the map is one of the program's own.
     #[inline(always)]
     pub(crate) fn own_handle(&self, value: u64) -> Option<&'run MapSlot> {
-        let slot = high(value) & SLOT_MASK;
+        // With its halves exchanged a handle is a small number after the first one's; nothing else is less than so many maps behind that.
+        let first = u64::from(Region::Handle(0).number());
+        let slot = usize::try_from(value.rotate_left(32).wrapping_sub(first)).ok()?;
         let maps = self.maps;
-        if value == Region::Handle(slot).address(0) { maps.get(index(slot)) } else { None }
+        maps.get(slot)
     }
 
     /// A map that the run has found in a map.
@@ -155,11 +157,14 @@ impl<'m, 'run> Memory<'m, 'run> {
     /// Reserves `length` bytes in the ring of `map`: their address, or 0 when the ring has no room; `None` when the run has no place for one more.
     #[inline(always)]
     pub(crate) fn reserve(&mut self, map: &'run VmMap, ring: &'run RingMap, length: u64) -> Option<u64> {
-        let (slot, place) = (0u32..).zip(self.reservations.iter_mut()).find(|(_, place)| place.is_none())?;
-        let region = Region::Reservation { slot, serial: self.serial.wrapping_add(1) };
+        let mut places = (0u32..).zip(self.reservations.iter_mut());
+        // Mostly there is no other.
+        let (slot, place) =
+            if self.live == 0 { places.next()? } else { places.find(|(_, place)| place.is_none())? };
         // Between its making and its place nothing may fail: it would be made elsewhere and copied, and the copy wait for the stores.
         let Some(reservation) = RingReservation::new(map, ring, length) else { return Some(0) };
-        self.window = reservation.window(region.number());
+        let region = Region::Reservation { slot, serial: self.serial.wrapping_add(1) };
+        self.window = reservation.window(region.address(0));
         let none = place.replace((region.number(), reservation));
         core::mem::forget(none);
         self.serial = self.serial.wrapping_add(1);
@@ -173,10 +178,10 @@ impl<'m, 'run> Memory<'m, 'run> {
         let (region, offset) = (high(address), low(address));
         let slot = self.reservations.get_mut(index(region & SLOT_MASK))?;
         let (_, reservation) = slot.take_if(|(number, _)| *number == region && offset == 0)?;
-        if self.window.region == region {
+        if self.window.starts_at(address) {
             self.window = Window::CLOSED;
         }
-        self.live = self.live.saturating_sub(1);
+        self.live = self.live.wrapping_sub(1);
         Some(reservation.commit(flags, submits, &self.books))
     }
 
@@ -213,10 +218,7 @@ impl<'m, 'run> Memory<'m, 'run> {
     /// `bpf_map_lookup_elem` where it is an array's, or a hash map's with keys of a word, and the key lies where it mostly does; `None` leaves it to the helper.
     #[inline(always)]
     pub(crate) fn lookup_element(&self, handle: u64, key: u64) -> Option<u64> {
-        let slot = self.maps.get(index(high(handle) & SLOT_MASK))?;
-        if handle != Region::Handle(high(handle) & SLOT_MASK).address(0) {
-            return None;
-        }
+        let slot = self.own_handle(handle)?;
         let element = if slot.elements != 0 {
             Some(low(self.load::<4>(key)?)).filter(|element| *element < slot.elements)
         } else {

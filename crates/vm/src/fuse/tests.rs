@@ -41,7 +41,7 @@ fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instructi
         let (d, s) = (random.of(&[0u8, 1, 2, 3]), random.of(&[0u8, 1, 2, 3, 6, 7, 10]));
         let near = if random.below(8) == 0 { random.of(&[0u8, 1, 2, 3]) } else { d };
         let (k, place) = (random.of(&[0, 1, -1, 32, 31, 64, 0xff, i32::MIN]), random.of(&[0i16, 8, 4]));
-        match random.below(21) {
+        match random.below(24) {
             0 => code.extend([i(0xbf, d, s, 0, 0), i(0x07, near, 0, 0, k)]),
             1 => code.extend([i(0xbf, d, s, 0, 0), i(0x57, near, 0, 0, k)]),
             2 => code.extend([i(random.of(&[0xbf, 0xbc]), d, s, 0, 0)]),
@@ -62,6 +62,10 @@ fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instructi
                     random.of(&[(0x61, 0x04, 0x63), (0x79, 0x07, 0x7b), (0x61, 0x07, 0x63)]);
                 let back = if random.below(8) == 0 { 0 } else { place };
                 code.extend([i(load, d, base, place, 0), i(add, near, 0, 0, k), i(store, base, d, back, 0)]);
+                if random.below(2) == 0 {
+                    let jump = random.of(&[0x55, 0x55, 0x15]);
+                    code.push(i(jump, random.of(&[d, d, 0]), 0, random.of(&[-4, 1, 2]), random.of(&[0, k])));
+                }
             }
             10 => code
                 .extend([i(0x07, d, 0, 0, k), i(0x55, near, 0, random.of(&[-3, 1, 2]), random.of(&[0, k]))]),
@@ -99,7 +103,11 @@ fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instructi
                 code.extend([i(0xb7, 3, 0, 0, i32::from(random.below(16) == 0)), i(0x85, 0, 0, 0, 131)]);
                 code.push(i(0x15, 0, 0, random.of(&[7, 7, 7, 1]), 0));
                 let store = random.of(&[0x7b, 0x63]);
-                code.extend([i(store, 0, 2, 8, 0), i(store, 0, 3, place, 0)]);
+                let (first, second) = (random.of(&[8, 8, 4, 0, 1]), random.of(&[0, 4, 5, 8, 8, 12, 16, -4]));
+                if random.below(2) == 0 {
+                    code.extend([i(0x7b, 0, 1, 8, 0), i(0x7b, 0, 7, random.of(&[0, 0, 1]), 0)]);
+                }
+                code.extend([i(store, 0, 2, first, 0), i(store, 0, 3, second, 0)]);
                 code.extend([i(0x61, d, 0, 8, 0), i(0x63, 0, d, 12, 0)]);
                 code.extend([
                     i(0xbf, if random.below(8) == 0 { 3 } else { 1 }, random.of(&[0, 0, 0, 0, 7]), 0, 0),
@@ -107,7 +115,32 @@ fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instructi
                 ]);
                 code.push(i(0x85, 0, 0, 0, random.of(&[132, 133])));
             }
-            19 => code.extend([i(0xbf, 1, s, 0, 0), i(0xb7, 2, 0, 0, k), i(0x85, 0, 1, 0, 0)]),
+            19 | 20 => {
+                if random.below(2) == 0 {
+                    code.extend([i(random.of(&[0xbf, 0xbc]), 3, d, 0, 0), i(0x67, 3, 0, 0, 32)]);
+                    code.push(i(random.of(&[0xc7, 0xc7, 0x77]), 3, 0, 0, 32));
+                }
+                code.extend([
+                    i(0xbf, random.of(&[1, 1, 3]), s, 0, 0),
+                    i(0xb7, 2, 0, 0, k),
+                    i(0x85, 0, 1, 0, 0),
+                ]);
+            }
+            21 => code.extend([
+                i(0xbf, d, s, 0, 0),
+                i(0xbf, near, d, 0, 0),
+                i(0xbf, random.of(&[0, 1, 2, 3]), near, 0, 0),
+            ]),
+            22 => {
+                code.extend([i(0xbf, 2, 10, 0, 0), i(0x07, if near == d { 2 } else { 3 }, 0, 0, -8)]);
+                code.extend([i(0x18, d, 1, 0, random.of(&[array, queue])), i(0, 0, 0, 0, 0)]);
+                if d == 1 && random.below(2) == 0 {
+                    code.extend([
+                        i(0x85, 0, 0, 0, random.of(&[1, 88])),
+                        i(0x15, 0, 0, random.of(&[1, 2]), 0),
+                    ]);
+                }
+            }
             _ => {
                 let store = random.of(&[0x7b, 0x63]);
                 code.push(i(store, 10, d, random.of(&[-16, -8, -4]), 0));
@@ -135,8 +168,8 @@ fn program(random: &mut Random, [array, queue, ring]: [i32; 3]) -> Vec<Instructi
             _ => instruction,
         };
     }
-    code.extend([i(0xb7, 3, 0, 0, 1), i(0x7b, 10, 3, -8, 0), i(0xbf, 0, 1, 0, 0), i(0x0f, 0, 2, 0, 0)]);
-    code.push(i(0x95, 0, 0, 0, 0));
+    code.extend([i(0xbf, 0, 1, 0, 0), i(0x0f, 0, 2, 0, 0), i(0x0f, 0, 3, 0, 0)]);
+    code.extend([i(0xb7, 3, 0, 0, 1), i(0x7b, 10, 3, -8, 0), i(0x95, 0, 0, 0, 0)]);
     code
 }
 

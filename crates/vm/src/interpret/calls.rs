@@ -23,6 +23,8 @@ impl Machine<'_> {
     }
 
     /// The answer of `bpf_loop` if it does not come to running the callback.
+    // Inlined, what its error does not say of other kinds would be carried through the interpreter's loop, in a register of its own.
+    #[inline(never)]
     pub(super) fn check_loop(
         &self,
         repeats: u32,

@@ -169,26 +169,33 @@ fn torn() -> [[u8; 16]; 3] {
         .unwrap()
 }
 
-/// An entry goes and its slot is given to another key at once. Its own key may still be found, for its slot was its own when the lookup looked; what is read
-/// from it then may be the other one's.
+/// Of a map that has room for one entry, which is there.
+const ONE_ENTRY: Model<'_> = Model {
+    name: "",
+    preemptions: 3,
+    table: (1, 1, false),
+    key_size: 4,
+    before: |stage| {
+        stage.put(&key(0, 0, 2), 1);
+    },
+    roles: &[],
+    expected: &[],
+};
+
+/// The entry goes, and its slot is given to another key at once.
+fn recycle(stage: &Stage) -> u8 {
+    stage.delete(&key(0, 0, 2));
+    stage.put(&key(1, 0, 2), 2)
+}
+
+/// Its own key may still be found, for its slot was its own when the lookup looked; what is read from it then may be the other one's.
 #[test]
 fn recycled_under_its_own_key() {
     Model {
         name: "recycled_under_its_own_key",
-        preemptions: 3,
-        table: (1, 1, false),
-        key_size: 4,
-        before: |stage| {
-            stage.put(&key(0, 0, 2), 1);
-        },
-        roles: &[
-            |stage| {
-                stage.delete(&key(0, 0, 2));
-                stage.put(&key(1, 0, 2), 2)
-            },
-            |stage| stage.find(&key(0, 0, 2)),
-        ],
+        roles: &[recycle, |stage| stage.find(&key(0, 0, 2))],
         expected: &[&[DONE, NO], &[DONE, 1], &[DONE, 2]],
+        ..ONE_ENTRY
     }
     .explore();
 }
@@ -198,20 +205,9 @@ fn recycled_under_its_own_key() {
 fn recycled_under_the_new_key() {
     Model {
         name: "recycled_under_the_new_key",
-        preemptions: 3,
-        table: (1, 1, false),
-        key_size: 4,
-        before: |stage| {
-            stage.put(&key(0, 0, 2), 1);
-        },
-        roles: &[
-            |stage| {
-                stage.delete(&key(0, 0, 2));
-                stage.put(&key(1, 0, 2), 2)
-            },
-            |stage| stage.find(&key(1, 0, 2)),
-        ],
+        roles: &[recycle, |stage| stage.find(&key(1, 0, 2))],
         expected: &[&[DONE, NO], &[DONE, 2]],
+        ..ONE_ENTRY
     }
     .explore();
 }
@@ -222,17 +218,13 @@ fn recycled_by_another_writer() {
     Model {
         name: "recycled_by_another_writer",
         preemptions: 2,
-        table: (1, 1, false),
-        key_size: 4,
-        before: |stage| {
-            stage.put(&key(0, 0, 2), 1);
-        },
         roles: &[
             |stage| stage.delete(&key(0, 0, 2)),
             |stage| stage.put(&key(1, 0, 2), 2),
             |stage| stage.find(&key(1, 0, 2)),
         ],
         expected: &[&[DONE, FULL, NO], &[DONE, DONE, NO], &[DONE, DONE, 2]],
+        ..ONE_ENTRY
     }
     .explore();
 }
@@ -242,8 +234,6 @@ fn recycled_by_another_writer() {
 fn a_key_that_never_was_is_never_found() {
     Model {
         name: "a_key_that_never_was_is_never_found",
-        preemptions: 3,
-        table: (1, 1, false),
         key_size: 16,
         before: |stage| {
             stage.put(&torn()[0], 1);
@@ -256,6 +246,7 @@ fn a_key_that_never_was_is_never_found() {
             |stage| stage.look(&torn()[2]),
         ],
         expected: &[&[DONE, NO], &[DONE, AGAIN]],
+        ..ONE_ENTRY
     }
     .explore();
 }
@@ -265,12 +256,6 @@ fn a_key_that_never_was_is_never_found() {
 fn an_update_hides_nothing() {
     Model {
         name: "an_update_hides_nothing",
-        preemptions: 3,
-        table: (1, 1, false),
-        key_size: 4,
-        before: |stage| {
-            stage.put(&key(0, 0, 2), 1);
-        },
         roles: &[
             |stage| {
                 stage.put(&key(0, 0, 2), 2);
@@ -284,56 +269,56 @@ fn an_update_hides_nothing() {
             },
         ],
         expected: &[&[DONE, 1], &[DONE, 2], &[DONE, 3]],
+        ..ONE_ENTRY
     }
     .explore();
 }
 
-/// Of two entries in a chain the front one is replaced, and its slot given to an entry of another chain, which leads the lookup astray.
+/// A full LRU map: the entry that gives way is there or not, the new one with its value or not; never the one for the other.
+#[test]
+fn an_eviction() {
+    Model {
+        name: "an_eviction",
+        preemptions: 2,
+        table: (1, 1, true),
+        roles: &[|stage| stage.put(&key(1, 0, 2), 2), |stage| stage.find(&key(1, 0, 2))],
+        expected: &[&[DONE, NO], &[DONE, 2]],
+        ..ONE_ENTRY
+    }
+    .explore();
+}
+
+/// Two entries stand in a chain, and the front one goes or changes. Its slot is given to an entry of another chain, which leads the lookup of the other one
+/// astray.
+fn the_rest_of_a_chain(name: &str, change: Role) {
+    Model {
+        name,
+        table: (3, 2, false),
+        before: |stage| {
+            stage.put(&key(0, 0, 4), 1);
+            stage.put(&key(1, 0, 4), 2);
+        },
+        roles: &[change, |stage| stage.find(&key(0, 0, 4))],
+        expected: &[&[DONE, 1]],
+        ..ONE_ENTRY
+    }
+    .explore();
+}
+
 #[test]
 fn the_rest_of_a_chain_is_not_lost() {
-    Model {
-        name: "the_rest_of_a_chain_is_not_lost",
-        preemptions: 3,
-        table: (3, 2, false),
-        key_size: 4,
-        before: |stage| {
-            stage.put(&key(0, 0, 4), 1);
-            stage.put(&key(1, 0, 4), 2);
-        },
-        roles: &[
-            |stage| {
-                stage.put(&key(1, 0, 4), 3);
-                stage.put(&key(0, 1, 4), 4)
-            },
-            |stage| stage.find(&key(0, 0, 4)),
-        ],
-        expected: &[&[DONE, 1]],
-    }
-    .explore();
+    the_rest_of_a_chain("the_rest_of_a_chain_is_not_lost", |stage| {
+        stage.put(&key(1, 0, 4), 3);
+        stage.put(&key(0, 1, 4), 4)
+    });
 }
 
-/// The same where the front one is deleted.
 #[test]
 fn the_rest_of_a_chain_is_not_deleted() {
-    Model {
-        name: "the_rest_of_a_chain_is_not_deleted",
-        preemptions: 3,
-        table: (3, 2, false),
-        key_size: 4,
-        before: |stage| {
-            stage.put(&key(0, 0, 4), 1);
-            stage.put(&key(1, 0, 4), 2);
-        },
-        roles: &[
-            |stage| {
-                stage.delete(&key(1, 0, 4));
-                stage.put(&key(0, 1, 4), 4)
-            },
-            |stage| stage.find(&key(0, 0, 4)),
-        ],
-        expected: &[&[DONE, 1]],
-    }
-    .explore();
+    the_rest_of_a_chain("the_rest_of_a_chain_is_not_deleted", |stage| {
+        stage.delete(&key(1, 0, 4));
+        stage.put(&key(0, 1, 4), 4)
+    });
 }
 
 /// Two buckets become four, and a chain with entries of both kinds in turn is taken apart, while each of them is looked up.
@@ -342,7 +327,6 @@ fn growing(name: &str, find: Role, expected: u8) {
         name,
         preemptions: 2,
         table: (7, 2, false),
-        key_size: 4,
         before: |stage| {
             // In the chain of the first of four buckets, newest first: of the eighth's other half, its own, the other half, its own.
             for number in 0..2 {
@@ -352,6 +336,7 @@ fn growing(name: &str, find: Role, expected: u8) {
         },
         roles: &[|stage| stage.put(&key(0, 1, 8), 9), find],
         expected: &[&[DONE, expected]],
+        ..ONE_ENTRY
     }
     .explore();
 }
@@ -375,30 +360,13 @@ fn growth_brings_one() {
         name: "growth_brings_one",
         preemptions: 2,
         table: (3, 1, false),
-        key_size: 4,
         before: |stage| {
             stage.put(&key(0, 0, 4), 1);
             stage.put(&key(0, 2, 4), 2);
         },
         roles: &[|stage| stage.put(&key(1, 2, 4), 3), |stage| stage.find(&key(1, 2, 4))],
         expected: &[&[DONE, NO], &[DONE, 3]],
-    }
-    .explore();
-}
-
-/// A full LRU map: the entry that gives way is there or not, the new one with its value or not; never the one for the other.
-#[test]
-fn an_eviction() {
-    Model {
-        name: "an_eviction",
-        preemptions: 2,
-        table: (1, 1, true),
-        key_size: 4,
-        before: |stage| {
-            stage.put(&key(0, 0, 2), 1);
-        },
-        roles: &[|stage| stage.put(&key(1, 0, 2), 2), |stage| stage.find(&key(1, 0, 2))],
-        expected: &[&[DONE, NO], &[DONE, 2]],
+        ..ONE_ENTRY
     }
     .explore();
 }
@@ -410,7 +378,6 @@ fn an_eviction_after_a_use() {
         name: "an_eviction_after_a_use",
         preemptions: 2,
         table: (2, 1, true),
-        key_size: 4,
         before: |stage| {
             stage.put(&key(0, 0, 2), 1);
             stage.put(&key(1, 0, 2), 2);
@@ -425,6 +392,7 @@ fn an_eviction_after_a_use() {
         ],
         // The one that is used before the eviction stays. What is found and goes then may have its slot used again before its value is read.
         expected: &[&[5, 1], &[6, NO], &[6, 1], &[6, 4]],
+        ..ONE_ENTRY
     }
     .explore();
 }

@@ -66,9 +66,7 @@ impl Memory<'_, '_> {
             *<&mut [u8; N]>::try_from(bytes).ok()? = narrow::<N>(value);
             return Some(());
         }
-        if self.is_window(address)
-            && let Some(done) = self.store_window::<N>(address, value)
-        {
+        if let Some(done) = self.window.store::<N>(address, value) {
             return Some(done);
         }
         if let Some(slot) = self.map(region) {
@@ -78,16 +76,10 @@ impl Memory<'_, '_> {
         self.store_elsewhere::<N>(address, value)
     }
 
-    /// Whether this is an address in the reservation that was made last.
+    /// Two stores to the record that was reserved last; `None`, and nothing stored, when they are not so simple.
     #[inline(always)]
-    pub(crate) fn is_window(&self, address: u64) -> bool {
-        high(address) == self.window.region
-    }
-
-    /// A store there; `None`, and nothing stored, when it is not so simple.
-    #[inline(always)]
-    pub(crate) fn store_window<const N: usize>(&self, address: u64, value: u64) -> Option<()> {
-        self.window.store::<N>(low(address), value)
+    pub(crate) fn store_two<const N: usize>(&self, addresses: [u64; 2], values: [u64; 2]) -> Option<()> {
+        self.window.store_two::<N>(addresses, values)
     }
 
     #[inline(never)]

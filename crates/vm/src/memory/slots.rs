@@ -54,7 +54,8 @@ impl MapSlot {
         self.place_in_value::<N>(offset)
     }
 
-    #[inline(always)]
+    /// The same where values have padding, or stand in pieces. Out of line: it is much, and every access of the interpreter would have it.
+    #[inline(never)]
     fn place_in_value<const N: usize>(&self, offset: u32) -> Option<(&Words, usize)> {
         let shape = self.shape.as_ref()?;
         if !shape.holds(offset, N) {

@@ -179,7 +179,7 @@ fn with_first_half(word: u64, value: u32) -> u64 {
 }
 
 /// The word of these four bytes and those four, in memory order.
-fn halves(first: u32, second: u32) -> u64 {
+pub(super) fn halves(first: u32, second: u32) -> u64 {
     let (high, low) = if cfg!(target_endian = "little") { (second, first) } else { (first, second) };
     u64::from(high) << 32 | u64::from(low)
 }

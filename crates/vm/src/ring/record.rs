@@ -6,11 +6,12 @@ use core::sync::atomic::Ordering;
 
 use ebpf_ringbuf::{HEADER_SIZE, Reservation, SubmitFlags, Wakeup, Watermark};
 
+use super::memory::halves;
 use super::{RingMap, RingMemory};
 use crate::circle::{Circle, set};
 use crate::maps::VmMap;
 use crate::maps::area::{Word, mask, narrow, replace, shift, widen};
-use crate::memory::index;
+use crate::memory::{index, low};
 
 /// What the commits of one run came to, all in one ring, until the ring is told: one addition for many records instead of two for each.
 #[derive(Debug, Default)]
@@ -63,8 +64,6 @@ impl Drop for Books<'_> {
 pub(crate) struct RingReservation<'r> {
     map: &'r VmMap,
     ring: &'r RingMap,
-    /// The ring's data, close at hand.
-    data: &'r Circle,
     inner: Reservation<'r, RingMemory>,
 }
 
@@ -75,7 +74,7 @@ impl<'r> RingReservation<'r> {
         // A length beyond the machine's word is refused like any other that never fits.
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let inner = ring.producer.reserve_at(length, Watermark::None).ok()?;
-        Some(Self { map, ring, data: &ring.producer.memory().shared.data, inner })
+        Some(Self { map, ring, inner })
     }
 
     /// A whole record at once, as [`new`](Self::new), `write` and [`commit`](Self::commit) would make it.
@@ -94,9 +93,9 @@ impl<'r> RingReservation<'r> {
 
     /// Its payload as a program stores to it.
     #[inline(always)]
-    pub(crate) fn window(&self, region: u32) -> Window<'r> {
-        let words = self.data.rest(self.inner.position().wrapping_add(HEADER_SIZE));
-        Window { region, length: u32::try_from(self.len()).unwrap_or(0), words }
+    pub(crate) fn window(&self, start: u64) -> Window<'r> {
+        let words = self.data().rest(self.inner.position().wrapping_add(HEADER_SIZE));
+        Window { start, words: words.get(..self.len() >> 3).unwrap_or(words) }
     }
 
     /// Payload bytes.
@@ -139,12 +138,12 @@ impl<'r> RingReservation<'r> {
     }
 
     pub(crate) fn read(&self, offset: u32, out: &mut [u8]) -> Option<()> {
-        self.data.copy_out(self.place(index(offset), out.len())?, out);
+        self.data().copy_out(self.place(index(offset), out.len())?, out);
         Some(())
     }
 
     pub(crate) fn write(&self, offset: u32, bytes: &[u8]) -> Option<()> {
-        self.data.copy_in(self.place(index(offset), bytes.len())?, bytes);
+        self.data().copy_in(self.place(index(offset), bytes.len())?, bytes);
         Some(())
     }
 
@@ -156,33 +155,77 @@ impl<'r> RingReservation<'r> {
         Some(self.inner.position().wrapping_add(HEADER_SIZE).wrapping_add(offset))
     }
 
+    /// The ring's data.
+    #[inline(always)]
+    fn data(&self) -> &'r Circle {
+        &self.ring.producer.memory().shared.data
+    }
+
     #[inline(always)]
     fn word(&self, place: usize) -> &Word {
-        self.data.word(place)
+        self.data().word(place)
     }
 }
 
 /// The payload of the reservation that was made last, for as long as it lives, up to the end of the ring's data: what programs store to, as a rule.
 pub(crate) struct Window<'r> {
-    /// The reservation's, or 0, where nothing is.
-    pub(crate) region: u32,
-    length: u32,
-    /// From the word on where the payload begins.
+    /// Where it begins for programs.
+    start: u64,
+    /// Those that are wholly payload.
     words: &'r [Word],
 }
 
 impl Window<'_> {
-    pub(crate) const CLOSED: Self = Self { region: 0, length: 0, words: &[] };
+    pub(crate) const CLOSED: Self = Self { start: 0, words: &[] };
 
-    /// `None`, and nothing stored, for what is not wholly inside, or stands in two words.
+    pub(crate) fn starts_at(&self, address: u64) -> bool {
+        self.start == address
+    }
+
+    /// The word at an address and where in the word that is. Of no other region: their addresses are further away than any word.
     #[inline(always)]
-    pub(crate) fn store<const N: usize>(&self, offset: u32, value: u64) -> Option<()> {
-        let start = index(offset);
-        if start.checked_add(N)? > index(self.length) {
-            return None;
+    fn at(&self, address: u64) -> Option<(&Word, usize)> {
+        let offset = address.wrapping_sub(self.start);
+        Some((self.words.get(usize::try_from(offset >> 3).ok()?)?, index(low(offset)) & 7))
+    }
+
+    /// `None`, and nothing stored, for what is not in one of these words.
+    #[inline(always)]
+    pub(crate) fn store<const N: usize>(&self, address: u64, value: u64) -> Option<()> {
+        let (word, place) = self.at(address)?;
+        let shift = shift::<N>(place)?;
+        if N == 8 {
+            word.0.store(value, Ordering::Relaxed);
+        } else {
+            set(word, |word| replace::<N>(word, shift, value));
         }
-        let shift = shift::<N>(start)?;
-        set(self.words.get(start >> 3)?, |word| replace::<N>(word, shift, value));
+        Some(())
+    }
+
+    /// Two words, or the halves of one in one go; `None`, and nothing stored, for all else.
+    #[inline(always)]
+    pub(crate) fn store_two<const N: usize>(
+        &self,
+        [first, second]: [u64; 2],
+        [value, other]: [u64; 2],
+    ) -> Option<()> {
+        let (word, place) = self.at(first)?;
+        match N {
+            8 => {
+                let (another, its) = self.at(second)?;
+                if place | its != 0 {
+                    return None;
+                }
+                word.0.store(value, Ordering::Relaxed);
+                another.0.store(other, Ordering::Relaxed);
+            }
+            // A window begins where a word does: these two are in the same one.
+            4 if first ^ second == 4 && place & 3 == 0 => {
+                let (front, back) = if place == 0 { (value, other) } else { (other, value) };
+                word.0.store(halves(low(front), low(back)), Ordering::Relaxed);
+            }
+            _ => return None,
+        }
         Some(())
     }
 }
