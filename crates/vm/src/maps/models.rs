@@ -12,13 +12,10 @@
 )]
 
 use alloc::vec::Vec;
-use std::collections::BTreeSet;
-use std::println;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
-use loom::sync::atomic::AtomicU8;
-use loom::thread;
+use ebpf_loom_harness::{Spawning, explore};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU8, Ordering};
 
 use super::hash::Hash;
 use super::index::{Hasher, Key};
@@ -59,52 +56,18 @@ struct Model<'a> {
 
 impl Model<'_> {
     fn explore(&self) {
-        let seen = Arc::new(Mutex::new(BTreeSet::new()));
-        let executions = Arc::new(AtomicUsize::new(0));
-        let forward: Vec<usize> = (0..self.roles.len()).collect();
-        let backward: Vec<usize> = forward.iter().rev().copied().collect();
-        for (order, glances) in [(&forward, false), (&backward, true)] {
-            let order = order.clone();
-            let (seen, executions) = (Arc::clone(&seen), Arc::clone(&executions));
-            let (table, key_size, before, roles) =
-                (self.table, self.key_size, self.before, self.roles.to_vec());
-            let mut builder = loom::model::Builder::new();
-            builder.preemption_bound = Some(bound(self.preemptions));
-            builder.max_branches = 20_000;
-            builder.check(move || {
-                executions.fetch_add(1, Ordering::Relaxed);
-                let (entries, first_bits, evicts) = table;
-                let hash = Hash::new(key_size, entries, evicts, SEED, first_bits).unwrap();
-                let values = (0..=entries).map(|_| AtomicU8::new(NO)).collect();
-                let stage =
-                    loom::sync::Arc::new(Stage { glances: glances && hash.has_words(), hash, values });
-                before(&stage);
-                let mut running: Vec<_> = order
-                    .iter()
-                    .map(|index| {
-                        let (stage, role) = (stage.clone(), roles[*index]);
-                        (*index, thread::spawn(move || role(&stage)))
-                    })
-                    .collect();
-                running.sort_by_key(|(index, _)| *index);
-                let outcome: Vec<u8> = running.into_iter().map(|(_, role)| role.join().unwrap()).collect();
-                seen.lock().unwrap().insert(outcome);
-            });
-        }
-        let (seen, executions) = (seen.lock().unwrap(), executions.load(Ordering::Relaxed));
-        println!(
-            "model {}: {executions} executions, preemption bound {}, outcomes {seen:?}",
-            self.name,
-            bound(self.preemptions)
-        );
-        let expected = self.expected.iter().map(|outcome| outcome.to_vec()).collect();
-        assert_eq!(*seen, expected, "{}: other outcomes than expected", self.name);
+        let (table, key_size, before, roles) = (self.table, self.key_size, self.before, self.roles.to_vec());
+        let expected = self.expected.iter().map(|outcome| outcome.to_vec());
+        explore(self.name, self.preemptions, expected, move |spawning| {
+            let (entries, first_bits, evicts) = table;
+            let hash = Hash::new(key_size, entries, evicts, SEED, first_bits).unwrap();
+            let values = (0..=entries).map(|_| AtomicU8::new(NO)).collect();
+            let glances = spawning == Spawning::LastToFirst && hash.has_words();
+            let stage = Arc::new(Stage { hash, values, glances });
+            before(&stage);
+            spawning.run(&stage, &roles)
+        });
     }
-}
-
-/// `LOOM_MAX_PREEMPTIONS` raises a model's bound; below its own, not all outcomes would be seen.
-fn bound(least: usize) -> usize {
-    std::env::var("LOOM_MAX_PREEMPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(0).max(least)
 }
 
 impl Stage {
