@@ -60,7 +60,7 @@ fn replaced(readme: &str, parts: &[Part]) -> Option<String> {
 const METHOD: &str = "Contenders take turns in one process, each following each other one equally often; a figure is the median over the turns, a ratio the median of the \
     ratios within a turn, and time is the thread's own. Absolute figures of a machine that others use drift by a fifth, ratios hardly. In the part \
     `vm` loops begin on cache lines, ours and the peers': where one happens to lie changes an interpreter's figures by up to a half. **Bold** is the best of \
-    a row, a name in brackets is a floor. `cargo xtask bench --write` writes all this, `cargo xtask bench PART` prints one part.\n";
+    a row, a name in brackets is no contender, but shows how far one gets without what makes the others hard; so does the last column. `cargo xtask bench --write` writes all this, `cargo xtask bench PART` prints one part.\n";
 
 /// How busy the machine was in the last minute, and how many CPUs it has.
 pub(crate) fn load() -> (f64, usize) {
@@ -95,10 +95,12 @@ fn tables(part: &Part) -> String {
     let _ = writeln!(text, "| goal | reached | wanted | |\n|---|---|---|---|");
     for goal in goals(&part.json) {
         let relation = if goal.is_limit { "at most " } else { "" };
-        let verdict = if goal.is_met { "" } else { "**missed**" };
+        let verdict = if goal.is_met { "" } else { "**missed** " };
+        let possible =
+            goal.possible.map_or(String::new(), |(how, possible)| format!("{how} {possible:.2}× "));
         let _ = writeln!(
             text,
-            "| {} | {:.2}× | {relation}{:.2}× | {verdict} |",
+            "| {} | {:.2}× | {relation}{:.2}× | {verdict}{possible}|",
             goal.what, goal.reached, goal.wanted
         );
     }
@@ -215,6 +217,8 @@ struct Goal {
     wanted: f64,
     is_limit: bool,
     is_met: bool,
+    /// How far something gets that is no contender, and what is left out there.
+    possible: Option<(String, f64)>,
 }
 
 impl Goal {
@@ -232,14 +236,17 @@ fn goals(json: &Value) -> Vec<Goal> {
         wanted: number(goal, "/wanted"),
         is_limit: truth(goal, "/at_most"),
         is_met: truth(goal, "/met"),
+        possible: goal.pointer("/possible").and_then(figure),
     };
     list(json, "/goals").iter().map(goal).collect()
 }
 
 fn figures(row: &Value) -> Vec<(String, f64)> {
-    let figure =
-        |pair: &Value| Some((pair.pointer("/0")?.as_str()?.to_owned(), pair.pointer("/1")?.as_f64()?));
     list(row, "/figures").iter().filter_map(figure).collect()
+}
+
+fn figure(pair: &Value) -> Option<(String, f64)> {
+    Some((pair.pointer("/0")?.as_str()?.to_owned(), pair.pointer("/1")?.as_f64()?))
 }
 
 fn list<'v>(value: &'v Value, path: &str) -> &'v [Value] {
@@ -264,11 +271,11 @@ mod tests {
     fn tables_name_the_best_and_where_a_peer_is() {
         let row = |name: &str, ours: f64, peer: f64| json!({ "row": name, "figures": [["ours", ours], ["peer", peer], ["(floor)", 500.0]] });
         let json = json!({
-            "goals": [{ "what": "beside the peer", "reached": 1.5, "wanted": 2.0, "at_most": false, "met": false }],
+            "goals": [{ "what": "beside the peer", "reached": 1.5, "wanted": 2.0, "at_most": false, "met": false, "possible": ["alone", 1.75] }],
             "tables": [{ "title": "records a second", "rows": [row("8 B", 120.0, 80.0), row("64 B", 50.0, 60.0)] }],
             "skipped": [],
         });
-        let expected = "| goal | reached | wanted | |\n|---|---|---|---|\n| beside the peer | 1.50× | 2.00× | **missed** |\n\n\
+        let expected = "| goal | reached | wanted | |\n|---|---|---|---|\n| beside the peer | 1.50× | 2.00× | **missed** alone 1.75× |\n\n\
             records a second:\n\n| | ours | peer | (floor) |\n|---|---|---|---|\n| 8 B | **120** | 80.0 | 500 |\n| 64 B | 50.0 | **60.0** | 500 |\n\n\
             Where a peer is better: records a second, 64 B: peer 60.0 beside 50.0.\n\n";
         assert_eq!(tables(&Part { name: "ring", json, machine: String::new() }), expected);

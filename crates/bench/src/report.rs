@@ -58,8 +58,7 @@ impl Report {
         self.goals.push(Goal { what: what.into(), reached, wanted, is_limit: false, possible: None });
     }
 
-    /// The same, with the figure that something without any synchronisation reaches in the same run.
-    /// A goal, and beside it what is possible when something is left out.
+    /// A goal, and beside it how far one gets in the same run when something is left out.
     pub(crate) fn goal_below(
         &mut self,
         what: impl Into<String>,

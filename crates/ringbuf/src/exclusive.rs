@@ -155,13 +155,11 @@ impl<M: Memory> ExclusiveProducer<M> {
         self.memory.pending_position().store(pending, sites::PENDING_ADVANCE);
         let filler = space::filler(&geometry, start, total);
         let needed = filler.wrapping_add(total);
-        let end = match space::admit(&geometry, start, needed, pending, self.consumer) {
-            Ok(end) => end,
-            Err(_) => {
-                self.consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
-                space::admit(&geometry, start, needed, pending, self.consumer)?
-            }
-        };
+        if !space::admits(&geometry, start, needed, pending, self.consumer) {
+            self.consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
+            space::check(&geometry, start, needed, pending, self.consumer)?;
+        }
+        let end = start.wrapping_add(needed);
         space::overwrite(&self.memory, end);
         let record = start.wrapping_add(filler);
         if filler != 0 {

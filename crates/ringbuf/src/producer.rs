@@ -189,8 +189,8 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         let geometry = self.memory.geometry();
         let published = self.memory.producer_position().load(sites::PENDING_END);
         let Pending { position, .. } = self.advance_pending(published);
-        match space::admit(&geometry, start, needed, position, consumer) {
-            Ok(_) => Some(Ok(())),
+        match space::check(&geometry, start, needed, position, consumer) {
+            Ok(()) => Some(Ok(())),
             Err(_) if self.publication.reserve_position().load(sites::RESERVE_START) != start => None,
             Err(error) => Some(Err(tally::refused(self.memory.private(), error))),
         }

@@ -138,21 +138,20 @@ pub(crate) fn admits(
         && (geometry.overwrites() || end.wrapping_sub(consumer) <= geometry.mask())
 }
 
-/// The end of a record that is [admitted](admits), or why it is not.
-#[inline(never)]
-pub(crate) fn admit(
+/// Why a record is not [admitted](admits).
+#[inline]
+pub(crate) fn check(
     geometry: &Geometry,
     start: usize,
     needed: usize,
     pending: usize,
     consumer: usize,
-) -> Result<usize, ReserveError> {
-    let end = start.wrapping_add(needed);
+) -> Result<(), ReserveError> {
     if admits(geometry, start, needed, pending, consumer) {
-        Ok(end)
+        Ok(())
     } else if needed > geometry.mask() {
         Err(too_long(geometry, needed.saturating_sub(HEADER_SIZE)))
-    } else if end.wrapping_sub(pending) > geometry.mask() {
+    } else if start.wrapping_add(needed).wrapping_sub(pending) > geometry.mask() {
         Err(ReserveError::Outstanding { needed, pending })
     } else {
         let free = geometry.size().saturating_sub(HEADER_SIZE).saturating_sub(start.wrapping_sub(consumer));

@@ -1,7 +1,8 @@
-//! What one or two producers cannot beat: the same bytes written and read, with nothing between the producers to agree on.
+//! The same bytes written and read by one or two producers with nothing between them to agree on.
 //!
 //! Each has a lane of its own: every record of the same memory, or every other one, at a place known beforehand. There is no order between the two, no
-//! lock and no read-modify-write, so this is no ring; what it takes is what the memory takes, laid out as it is.
+//! lock and no read-modify-write, so this is no ring; what it takes is what the memory takes, laid out as it is. It is no strict bound either: of two that
+//! wait for each other, one that is a little slower sometimes meets more at once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
