@@ -90,8 +90,7 @@ impl<M: Memory> ExclusiveProducer<M> {
 
     #[inline(never)]
     fn output_admitted(&mut self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
-        let place =
-            self.admitted(payload.len()).map_err(|error| tally::refused(self.memory.private(), error))?;
+        let place = self.admitted(payload.len())?;
         Ok(self.output_at(&place, payload, flags))
     }
 
@@ -122,13 +121,7 @@ impl<M: Memory> ExclusiveProducer<M> {
     /// Finds space for a record, and writes the filler before it. Nothing of it is visible yet.
     #[inline(always)]
     fn place(&mut self, length: usize) -> Result<Place, ReserveError> {
-        match self.roomy(length) {
-            Some(place) => Ok(place),
-            None => match self.admitted(length) {
-                Ok(place) => Ok(place),
-                Err(error) => Err(tally::refused(self.memory.private(), error)),
-            },
-        }
+        self.roomy(length).map_or_else(|| self.admitted(length), Ok)
     }
 
     /// What [`admitted`](Self::admitted) comes to while there is room enough.
@@ -147,6 +140,10 @@ impl<M: Memory> ExclusiveProducer<M> {
 
     #[inline(never)]
     fn admitted(&mut self, length: usize) -> Result<Place, ReserveError> {
+        self.admit(length).map_err(|error| tally::refused(self.memory.private(), error))
+    }
+
+    fn admit(&mut self, length: usize) -> Result<Place, ReserveError> {
         let geometry = self.memory.geometry();
         let (header, total) = space::admissible(&geometry, length)?;
         let start = self.end;
