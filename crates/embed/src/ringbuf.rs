@@ -17,6 +17,7 @@ laws! {
     "ringbuf":
     Consumer::<Memory>::new,
     Consumer::<Memory>::with_release,
+    Consumer::<Memory>::with_spins,
     Consumer::<Memory>::next_record,
     Consumer::<Memory>::query,
     Consumer::<Memory>::memory,

@@ -40,12 +40,23 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Lets [`drain`](Self::drain) give space back after every `bytes` read: 0 for after every record, as libbpf does. Unless told, an eighth of the
-    /// ring, at most 16 KiB.
+    /// ring, at most 64 KiB.
     ///
     /// Often is good for producers that wait for space, seldom for the cache line of `consumer_pos`, which travels for each.
     #[must_use]
     pub fn with_release(mut self, bytes: usize) -> Self {
         self.cursor.release_bytes = bytes;
+        self
+    }
+
+    /// How many spin-loop hints are spent before another look for records, when at each of the last two looks there were some, but few: then a producer is at work,
+    /// and left alone for a moment it has more to give at once. Who finds nothing is told so at once in any case.
+    ///
+    /// Unless told none; [`FlatRing::split_exclusive`](crate::FlatRing::split_exclusive) tells 16, some tenths of a microsecond. One producer that is followed
+    /// closely gets through up to three times as many short records. With many, those that wait for space or for each other may gain less than they lose: measure.
+    #[must_use]
+    pub fn with_spins(mut self, spins: u32) -> Self {
+        self.cursor.spins = spins;
         self
     }
 

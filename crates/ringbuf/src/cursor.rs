@@ -5,6 +5,7 @@ use crate::geometry::Mapping;
 use crate::header::{BUSY_BIT, DISCARD_BIT, HEADER_SIZE, record_size};
 use crate::memory::{Extent, Length, Memory, Position};
 use crate::order::sites;
+use crate::producer::make_way;
 
 /// A consumer's own state, apart from the memory, so that a batch can hold on to the data area while this moves on.
 #[derive(Debug)]
@@ -17,6 +18,12 @@ pub(crate) struct Cursor {
     pub(crate) released: usize,
     /// A drain stores `consumer_pos` when it is this far behind.
     pub(crate) release_bytes: usize,
+    /// Spin-loop hints before a look at `producer_pos` while records keep coming.
+    pub(crate) spins: u32,
+    /// Where we stood when we last looked.
+    looked: usize,
+    /// Were there records at that look, and at the one before?
+    grows: bool,
     /// Has `consumer_pos` moved since the last fence?
     unfenced: bool,
 }
@@ -33,7 +40,16 @@ impl Cursor {
             return Err(Corrupt::ConsumerPosition { position });
         }
         let release_bytes = (memory.geometry().size() / 8).min(RELEASE_BYTES);
-        Ok(Self { position, producer: position, released: position, release_bytes, unfenced: true })
+        Ok(Self {
+            position,
+            producer: position,
+            released: position,
+            release_bytes,
+            spins: 0,
+            looked: position,
+            grows: false,
+            unfenced: true,
+        })
     }
 
     /// Moves over the next record, releases nothing; `None` if nothing is known to be there, or something else than a submitted record.
@@ -137,13 +153,19 @@ impl Cursor {
     }
 
     /// Sees to it that something is behind `position`, or that producers know that we stand there.
+    ///
+    /// Each look takes the cache line of `producer_pos` from whoever is writing to it, so one who follows a producer closely pays for that with every record, and so does the
+    /// producer. Who finds that records keep coming, and few of them, leaves the line alone for a moment.
     #[inline]
     pub(crate) fn await_record(&mut self, memory: &impl Memory) -> Result<(), Stopped> {
-        if self.refresh(memory)? || (self.settle(memory) && self.refresh(memory)?) {
-            Ok(())
-        } else {
-            Err(Stopped::Empty)
+        let read = self.position.wrapping_sub(self.looked);
+        if self.grows && read < FEW {
+            make_way(self.spins);
         }
+        self.looked = self.position;
+        let is_there = self.refresh(memory)? || (self.settle(memory) && self.refresh(memory)?);
+        self.grows = is_there && read != 0;
+        if is_there { Ok(()) } else { Err(Stopped::Empty) }
     }
 
     /// A length word that was busy is looked at again, once producers know that we stand there.
@@ -163,4 +185,31 @@ impl Cursor {
     }
 }
 
-const RELEASE_BYTES: usize = 16384;
+const RELEASE_BYTES: usize = 64 << 10;
+/// So many bytes are worth a look.
+const FEW: usize = 4096;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::{FlatRing, PageOffset, SubmitFlags};
+
+    #[test]
+    fn a_look_is_put_off_while_records_keep_coming() {
+        let (mut ring, mut data) = (FlatRing::<0>::new(), [0; 512]);
+        let (mut producer, mut consumer) =
+            ring.split_exclusive(&mut data, 4096, PageOffset::FromRing).unwrap();
+        let mut push = || {
+            let _ = producer.output(&[7; 8], SubmitFlags::NO_WAKEUP).unwrap();
+        };
+        push();
+        assert!(consumer.next_record().is_ok() && !consumer.cursor.grows, "nothing was read before");
+        push();
+        assert!(consumer.next_record().is_ok() && consumer.cursor.grows, "again there was one");
+        assert!(consumer.next_record().is_err() && !consumer.cursor.grows, "none came");
+        push();
+        assert!(consumer.next_record().is_ok() && !consumer.cursor.grows, "after a pause it begins anew");
+        push();
+        push();
+        assert!(consumer.next_record().is_ok() && consumer.next_record().is_ok() && consumer.cursor.grows);
+    }
+}

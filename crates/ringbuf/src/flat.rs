@@ -61,7 +61,8 @@ impl<const MARKS: usize> FlatRing<MARKS> {
 }
 
 impl FlatRing<0> {
-    /// The two sides of an empty ring over all of `data`, for one producer, which needs no marks.
+    /// The two sides of an empty ring over all of `data`, for one producer, which needs no marks. The consumer makes way for it, see
+    /// [`Consumer::with_spins`].
     ///
     /// # Errors
     /// When `data` is not a size a ring can have.
@@ -75,9 +76,12 @@ impl FlatRing<0> {
         *self = Self::new();
         let [producer, consumer] = sides(&mut self.pages, data, geometry)?;
         let producer = ExclusiveProducer::new(producer).map_err(|_| FlatError::DataLength)?;
-        Ok((producer, consume(consumer)?))
+        Ok((producer, consume(consumer)?.with_spins(SPINS)))
     }
 }
+
+/// What a consumer makes way for one producer, in spin-loop hints: some tenths of a microsecond.
+const SPINS: u32 = 16;
 
 impl<const MARKS: usize> Default for FlatRing<MARKS> {
     fn default() -> Self {

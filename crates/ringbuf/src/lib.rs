@@ -37,7 +37,8 @@
 //! * [`Producer`]: any number of threads, interrupts and NMIs reserve at once. **A producer stopped anywhere never makes another one wait or fail**; what it
 //!   reserved, and what was reserved after it, stays invisible until it goes on, because the format demands order.
 //! * [`ExclusiveProducer`]: one producer, which pays for no read-modify-write but the one in the wakeup rule.
-//! * [`Consumer`]: reads in place, one record or a batch; validates every length; never waits for a busy record.
+//! * [`Consumer`]: reads in place, one record or a batch; validates every length; never waits for a busy record. While records keep coming it can
+//!   look a little later for more ([`Consumer::with_spins`]), so that the two sides do not take a cache line from each other for each.
 //! * [`Mapped`]: a ring in mapped memory, mirrored as kernels map it or flat. [`FlatRing`]: one in plain memory, without `unsafe`.
 //! * [`memory`]: the seam between these and the memory; a driver may put its kernel's own atomics behind it. Under `cfg(loom)`, `model` is the same seam for
 //!   the model checker, for use in models of your own too.

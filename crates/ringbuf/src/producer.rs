@@ -286,8 +286,9 @@ struct Pending {
     swapped: bool,
 }
 
+/// Leaves cache lines to somebody else for a moment.
 #[cold]
-fn make_way(spins: u32) {
+pub(crate) fn make_way(spins: u32) {
     for _ in 0..spins {
         core::hint::spin_loop();
     }
