@@ -3,9 +3,8 @@
 use crate::consumer::{Corrupt, Stopped};
 use crate::geometry::Mapping;
 use crate::header::{BUSY_BIT, DISCARD_BIT, HEADER_SIZE, record_size};
-use crate::memory::{Extent, Length, Memory, Position};
+use crate::memory::{Extent, Length, Memory, Position, make_way};
 use crate::order::sites;
-use crate::producer::make_way;
 
 /// A consumer's own state, apart from the memory, so that a batch can hold on to the data area while this moves on.
 #[derive(Debug)]

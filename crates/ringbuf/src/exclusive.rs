@@ -65,7 +65,7 @@ impl<M: Memory> ExclusiveProducer<M> {
     /// Why there is none; nothing has changed then but `pending_pos`, which Linux moves on a refusal too.
     #[inline]
     pub fn reserve(&mut self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
-        let place = self.place(length)?;
+        let place = self.roomy(length).map_or_else(|| self.admitted(length), Ok)?;
         let mut claim = Claim::new(place.record, length);
         self.memory.initialise(&mut claim, place.header);
         self.publish(&place);
@@ -118,12 +118,6 @@ impl<M: Memory> ExclusiveProducer<M> {
         &self.memory
     }
 
-    /// Finds space for a record, and writes the filler before it. Nothing of it is visible yet.
-    #[inline(always)]
-    fn place(&mut self, length: usize) -> Result<Place, ReserveError> {
-        self.roomy(length).map_or_else(|| self.admitted(length), Ok)
-    }
-
     /// What [`admitted`](Self::admitted) comes to while there is room enough.
     #[inline(always)]
     fn roomy(&mut self, length: usize) -> Option<Place> {
@@ -138,6 +132,7 @@ impl<M: Memory> ExclusiveProducer<M> {
         Some(Place { start, pending: start, record: start, end: start.wrapping_add(total), header })
     }
 
+    /// Finds space for a record, and writes the filler before it. Nothing of it is visible yet.
     #[inline(never)]
     fn admitted(&mut self, length: usize) -> Result<Place, ReserveError> {
         self.admit(length).map_err(|error| tally::refused(self.memory.private(), error))

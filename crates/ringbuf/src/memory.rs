@@ -202,6 +202,14 @@ impl<P> Private<P> {
 /// The default of [`Publication::spins`]: about a microsecond.
 pub(crate) const SPINS: u32 = 128;
 
+/// Leaves cache lines to somebody else for a moment.
+#[cold]
+pub(crate) fn make_way(spins: u32) {
+    for _ in 0..spins {
+        core::hint::spin_loop();
+    }
+}
+
 /// What many producers share among themselves, in memory no consumer can reach.
 pub trait Publication {
     /// Positions.

@@ -40,7 +40,7 @@
 //!    by compare-exchange; a walker that was overtaken reads lengths of another lap, and its compare-exchange fails.
 
 use crate::header::{self, record_size};
-use crate::memory::{Claim, Length, Marks, Memory, Position, Publication};
+use crate::memory::{Claim, Length, Marks, Memory, Position, Publication, make_way};
 use crate::order::sites;
 use crate::query::{self, Query};
 use crate::reservation::{Habits, Reservation};
@@ -137,10 +137,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     #[inline(always)]
     fn claim(&self, length: usize, payload: &[u8]) -> Result<(Claim, usize), ReserveError> {
         let geometry = self.memory.geometry();
-        let (header, total) = match space::admissible(&geometry, length) {
-            Ok(found) => found,
-            Err(error) => return Err(tally::refused(self.memory.private(), error)),
-        };
+        let (header, total) = space::admissible(&geometry, length).map_err(|error| self.refused(error))?;
         let mut spins = self.publication.spins();
         let (start, filler) = loop {
             let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
@@ -155,9 +152,9 @@ impl<M: Memory, P: Publication> Producer<M, P> {
             let needed = filler.wrapping_add(total);
             if !space::admits(&geometry, start, needed, pending, consumer) {
                 match self.look_again(start, needed, consumer) {
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => return Err(error),
-                    None => continue,
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(error) => return Err(error),
                 }
             }
             let end = start.wrapping_add(needed);
@@ -182,18 +179,23 @@ impl<M: Memory, P: Publication> Producer<M, P> {
 
     /// There seems to be no space: `pending_pos` moves when a record is published, so it is a little old. Up to date it may say something else.
     ///
-    /// `None` if `start` is no longer where the next record begins: what was read last may belong to a later start, and look like no space at all.
+    /// False if `start` is no longer where the next record begins: what was read last may belong to a later start, and look like no space at all.
     #[cold]
     #[inline(never)]
-    fn look_again(&self, start: usize, needed: usize, consumer: usize) -> Option<Result<(), ReserveError>> {
+    fn look_again(&self, start: usize, needed: usize, consumer: usize) -> Result<bool, ReserveError> {
         let geometry = self.memory.geometry();
         let published = self.memory.producer_position().load(sites::PENDING_END);
         let Pending { position, .. } = self.advance_pending(published);
         match space::check(&geometry, start, needed, position, consumer) {
-            Ok(()) => Some(Ok(())),
-            Err(_) if self.publication.reserve_position().load(sites::RESERVE_START) != start => None,
-            Err(error) => Some(Err(tally::refused(self.memory.private(), error))),
+            Ok(()) => Ok(true),
+            Err(_) if self.publication.reserve_position().load(sites::RESERVE_START) != start => Ok(false),
+            Err(error) => Err(self.refused(error)),
         }
+    }
+
+    #[inline(always)]
+    fn refused(&self, error: ReserveError) -> ReserveError {
+        tally::refused(self.memory.private(), error)
     }
 
     #[cold]
@@ -284,14 +286,6 @@ const CLOSE: usize = 8;
 struct Pending {
     position: usize,
     swapped: bool,
-}
-
-/// Leaves cache lines to somebody else for a moment.
-#[cold]
-pub(crate) fn make_way(spins: u32) {
-    for _ in 0..spins {
-        core::hint::spin_loop();
-    }
 }
 
 fn take(marks: &impl Marks, bit: usize) -> bool {

@@ -76,13 +76,14 @@ impl Circle {
         for (distance, byte) in bytes.iter().enumerate() {
             let place = position.wrapping_add(distance);
             let shift = shift::<1>(place).unwrap_or(0);
-            set(self.word(place), |word| replace::<1>(word, shift, u64::from(*byte)));
+            set::<1>(self.word(place), shift, u64::from(*byte));
         }
     }
 }
 
-/// Changes a word that nobody else may change now: a record's words belong to whoever reserved it.
+/// Changes `N` bytes of a word that nobody else may change now: a record's words belong to whoever reserved it.
 #[inline(always)]
-pub(crate) fn set(Word(word): &Word, change: impl FnOnce(u64) -> u64) {
-    word.store(change(word.load(Ordering::Relaxed)), Ordering::Relaxed);
+pub(crate) fn set<const N: usize>(Word(word): &Word, shift: u32, value: u64) {
+    let changed = if N == 8 { value } else { replace::<N>(word.load(Ordering::Relaxed), shift, value) };
+    word.store(changed, Ordering::Relaxed);
 }

@@ -607,6 +607,7 @@ impl Machine<'_> {
                 let budget = state.budget;
                 return state.fault(self.index_before(&rest), FaultKind::BudgetExhausted { budget });
             }
+            // Apart from the slicing, so that the compiler goes from here to the next instruction without asking whether there is one.
             if target >= self.ops.len() {
                 return state.fault(self.ops.len(), FaultKind::NoInstruction);
             }

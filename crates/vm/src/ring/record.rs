@@ -10,7 +10,7 @@ use super::memory::halves;
 use super::{RingMap, RingMemory};
 use crate::circle::{Circle, set};
 use crate::maps::VmMap;
-use crate::maps::area::{Word, mask, narrow, replace, shift, widen};
+use crate::maps::area::{Word, mask, narrow, shift, widen};
 use crate::memory::{index, low};
 
 /// What the commits of one run came to, all in one ring, until the ring is told: one addition for many records instead of two for each.
@@ -131,7 +131,7 @@ impl<'r> RingReservation<'r> {
     pub(crate) fn store<const N: usize>(&self, offset: u32, value: u64) -> Option<()> {
         let place = self.place(index(offset), N)?;
         match shift::<N>(place) {
-            Some(shift) => set(self.word(place), |word| replace::<N>(word, shift, value)),
+            Some(shift) => set::<N>(self.word(place), shift, value),
             None => self.write(offset, &narrow::<N>(value))?,
         }
         Some(())
@@ -194,11 +194,7 @@ impl Window<'_> {
     pub(crate) fn store<const N: usize>(&self, address: u64, value: u64) -> Option<()> {
         let (word, place) = self.at(address)?;
         let shift = shift::<N>(place)?;
-        if N == 8 {
-            word.0.store(value, Ordering::Relaxed);
-        } else {
-            set(word, |word| replace::<N>(word, shift, value));
-        }
+        set::<N>(word, shift, value);
         Some(())
     }
 
