@@ -89,7 +89,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     ///
     /// # Errors
     /// Why there is none; nothing has changed then but `pending_pos`, which Linux moves on a refusal too.
-    #[inline]
+    #[inline(always)]
     pub fn reserve(&self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
         self.reserve_at(length, self.habits.watermark)
     }
@@ -98,7 +98,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
-    #[inline]
+    #[inline(always)]
     pub fn reserve_at(
         &self,
         length: usize,
@@ -110,9 +110,11 @@ impl<M: Memory, P: Publication> Producer<M, P> {
 
     /// Copies `payload` into a record of its own and submits it.
     ///
+    /// Inlined wherever it is called, because half of it falls away where the payload's length is known; wrap it in a function if it is called in many places.
+    ///
     /// # Errors
     /// Why there is no space for it.
-    #[inline]
+    #[inline(always)]
     pub fn output(&self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
         let (claim, start) = self.claim(payload.len(), payload)?;
         Ok(Reservation::new(&self.memory, claim, start, self.habits).submit(flags))
@@ -136,8 +138,10 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     /// A record that is busy and published, its payload written, and where the filler before it starts, if there is one.
     #[inline(always)]
     fn claim(&self, length: usize, payload: &[u8]) -> Result<(Claim, usize), ReserveError> {
-        let geometry = self.memory.geometry();
-        let (header, total) = space::admissible(&geometry, length).map_err(|error| self.refused(error))?;
+        // The geometry is asked for where it is needed: kept over the compare-exchange, it would lie on the stack.
+        let memory = &self.memory;
+        let (header, total) =
+            space::admissible(&memory.geometry(), length).map_err(|error| self.refused(error))?;
         let mut spins = self.publication.spins();
         let (start, filler) = loop {
             let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
@@ -146,11 +150,11 @@ impl<M: Memory, P: Publication> Producer<M, P> {
                 spins = 0;
                 continue;
             }
-            let consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
-            let pending = self.memory.pending_position().load(sites::PENDING_LOAD);
-            let filler = space::filler(&geometry, start, total);
+            let consumer = memory.consumer_position().load(sites::RESERVE_CONSUMER);
+            let pending = memory.pending_position().load(sites::PENDING_LOAD);
+            let filler = space::filler(&memory.geometry(), start, total);
             let needed = filler.wrapping_add(total);
-            if !space::admits(&geometry, start, needed, pending, consumer) {
+            if !space::admits(&memory.geometry(), start, needed, pending, consumer) {
                 match self.look_again(start, needed, consumer) {
                     Ok(true) => {}
                     Ok(false) => continue,
@@ -165,14 +169,14 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         };
         let record = start.wrapping_add(filler);
         let end = record.wrapping_add(total);
-        space::overwrite(&self.memory, end);
+        space::overwrite(memory, end);
         if filler != 0 {
             self.fill(start, filler);
         }
         let mut claim = Claim::new(record, length);
-        self.memory.initialise(&mut claim, header.at(geometry.page_offset(record)));
+        memory.initialise(&mut claim, header.at(memory.geometry().page_offset(record)));
         // Nobody looks at the payload before the commit. Written first, it leaves the consumer the least time to meet the record busy.
-        self.memory.write(&mut claim, 0, payload);
+        memory.write(&mut claim, 0, payload);
         self.publish(record, end);
         Ok((claim, start))
     }
@@ -209,7 +213,8 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     #[inline(always)]
     fn is_close_to_a_predecessor(&self, start: usize, total: usize) -> bool {
         let behind = start.wrapping_sub(self.memory.producer_position().load(sites::RESERVE_PRODUCER));
-        behind != 0 && behind <= total.saturating_mul(CLOSE)
+        // One comparison: none behind wraps to more than any record.
+        behind.wrapping_sub(1) / CLOSE < total
     }
 
     /// Moves `pending_pos` over committed records before `end`, which is published.
