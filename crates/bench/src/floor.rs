@@ -1,10 +1,10 @@
-//! What no ring can beat: the same bytes copied, the same cache line handed over.
+//! What no ring can beat: the same bytes copied, the same cache line handed over, lines written that another CPU has read.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::measure::{Contender, Stopwatch, cpus, pin, take_turns};
+use crate::measure::{Contender, Gate, Series, Stopwatch, cpus, pin, take_turns};
 use crate::report::Report;
 
 pub(crate) fn run(report: &mut Report, turns: usize) {
@@ -19,9 +19,19 @@ pub(crate) fn run(report: &mut Report, turns: usize) {
     report.rates("memcpy into 128 KiB, M/s", &take_turns(&mut contenders, turns));
     if cpus() >= 2 {
         let series = take_turns(&mut [Contender::new("one way", one_way)], turns);
-        let nanoseconds = series.iter().map(|series| (series.name, 1e3 / series.rate())).collect();
-        report.row("a cache line, ns", nanoseconds, false);
+        report.row("a cache line, ns", nanoseconds(&series), false);
+        let mut contenders = [
+            Contender::new("nothing locked", written::<0>),
+            Contender::new("one locked instruction", written::<1>),
+            Contender::new("two", written::<2>),
+        ];
+        let series = take_turns(&mut contenders, turns);
+        report.row("64 B and a header, written where another CPU has read, ns", nanoseconds(&series), false);
     }
+}
+
+fn nanoseconds(series: &[Series]) -> Vec<(&'static str, f64)> {
+    series.iter().map(|series| (series.name, 1e3 / series.rate())).collect()
 }
 
 /// Records of `N` bytes, one after the other into 128 KiB.
@@ -41,11 +51,13 @@ fn copy<const N: usize>() -> f64 {
     watch.nanoseconds() / count as f64
 }
 
+/// One word on cache lines of its own: two, because neighbours are fetched in pairs.
+#[repr(align(128))]
+struct Line(AtomicU64);
+
 /// A cache line between two CPUs, half a round trip.
 fn one_way() -> f64 {
     const ROUNDS: u64 = 20_000;
-    #[repr(align(128))]
-    struct Line(AtomicU64);
     let line = Line(AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -66,5 +78,45 @@ fn one_way() -> f64 {
             }
         }
         start.elapsed().as_nanos() as f64 / (2 * ROUNDS) as f64
+    })
+}
+
+/// Records one after the other into 128 KiB that another CPU reads after each lap, with so many locked instructions for each, of a line that nobody else has.
+///
+/// A line that was read elsewhere has to be taken back before it is written. Without locked instructions, or with one for each record, that goes on
+/// for two records at once; the second one of a record waits until it is over. A ring for many producers needs one to claim space and one, or a full
+/// fence, to publish it; one that lets its producers wait for each other needs one in all.
+fn written<const LOCKED: usize>() -> f64 {
+    const ROUNDS: usize = 20;
+    const RECORD: usize = 9;
+    let words: Vec<AtomicU64> = (0..16 * 1024).map(AtomicU64::new).collect();
+    let own = Line(AtomicU64::new(0));
+    let gate = Gate::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pin(1);
+            for round in 0..ROUNDS {
+                black_box(words.iter().fold(0, |sum, word| sum ^ word.load(Ordering::Relaxed)));
+                gate.pass(4 * round + 2);
+                gate.pass(4 * round + 4);
+            }
+        });
+        pin(0);
+        let mut nanoseconds = 0;
+        for round in 0..ROUNDS {
+            gate.pass(4 * round + 2);
+            let start = Instant::now();
+            for (number, record) in words.as_chunks::<RECORD>().0.iter().enumerate() {
+                for word in record {
+                    word.store(number as u64, Ordering::Relaxed);
+                }
+                for _ in 0..LOCKED {
+                    own.0.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            nanoseconds += start.elapsed().as_nanos();
+            gate.pass(4 * round + 4);
+        }
+        nanoseconds as f64 / (ROUNDS * (words.len() / RECORD)) as f64
     })
 }

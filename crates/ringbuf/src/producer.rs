@@ -38,6 +38,8 @@
 //!    claimed and not published: a producer that was stopped for good costs the others that many pauses, all together, and then none.
 //! 6. *`pending_pos`* limits space by the oldest uncommitted record, because `consumer_pos` belongs to somebody who may lie. It only grows,
 //!    by compare-exchange; a walker that was overtaken reads lengths of another lap, and its compare-exchange fails.
+//! 7. *Two locked instructions for a record*, and no fewer: one claims its space; the other, which advances `pending_pos` or is a fence, stands between
+//!    publishing it and looking for who left a mark meanwhile. An adaptive commit is a third, as in Linux.
 
 use crate::header::{self, record_size};
 use crate::memory::{Claim, Length, Marks, Memory, Position, Publication, make_way};
