@@ -56,6 +56,10 @@ impl Gate {
     }
 }
 
+/// Something on cache lines of its own: two, because neighbours are fetched in pairs.
+#[repr(align(128))]
+pub(crate) struct Line<T>(pub(crate) T);
+
 /// Something to take the time of: one turn gives nanoseconds per record.
 pub(crate) struct Contender<'a> {
     pub(crate) name: &'static str,
@@ -87,7 +91,6 @@ impl Series {
     }
 
     /// What a turn took.
-    #[cfg(feature = "kernel")]
     pub(crate) fn nanoseconds(&self) -> f64 {
         median(self.nanoseconds.clone())
     }

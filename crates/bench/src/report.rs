@@ -39,6 +39,12 @@ impl Report {
         self.row(name, rates, true);
     }
 
+    /// Prints and keeps what a turn of each contender took.
+    pub(crate) fn nanoseconds(&mut self, name: &str, series: &[Series]) {
+        let nanoseconds = series.iter().map(|series| (series.name, series.nanoseconds())).collect();
+        self.row(name, nanoseconds, false);
+    }
+
     /// Prints and keeps one row of figures.
     pub(crate) fn row(&mut self, name: &str, figures: Vec<(&'static str, f64)>, mark_highest: bool) {
         let highest = figures.iter().fold(f64::MIN, |highest, (_, figure)| highest.max(*figure));

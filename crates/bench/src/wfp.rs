@@ -173,9 +173,8 @@ fn overhead(report: &mut Report, turns: usize) {
         Contender::new("grouped", || timed(|| transaction(&grouped))),
     ];
     let series = take_turns(&mut contenders, turns);
-    let nanoseconds = series.iter().map(|series| (series.name, 1e3 / series.rate())).collect();
-    report.row("uncontended", nanoseconds, false);
-    let share = 1e3 / find(&series, "serialized").rate() / COMMIT.as_nanos() as f64;
+    report.nanoseconds("uncontended", &series);
+    let share = find(&series, "serialized").nanoseconds() / COMMIT.as_nanos() as f64;
     report.row("of a commit of 1 ms, %", vec![("serialized", share * 100.0)], false);
 }
 

@@ -51,6 +51,9 @@ use crate::tally::{self, Tally};
 use crate::{SubmitFlags, Wakeup, Watermark};
 
 /// Produces into a ring from any number of threads, interrupts included.
+///
+/// Reserving and [`output`](Self::output) are inlined wherever they are called, because half of them falls away where the payload's length is known: wrap them in a
+/// function if that is in many places.
 #[derive(Debug)]
 pub struct Producer<M, P> {
     memory: M,
@@ -112,8 +115,6 @@ impl<M: Memory, P: Publication> Producer<M, P> {
 
     /// Copies `payload` into a record of its own and submits it.
     ///
-    /// Inlined wherever it is called, because half of it falls away where the payload's length is known; wrap it in a function if it is called in many places.
-    ///
     /// # Errors
     /// Why there is no space for it.
     #[inline(always)]
@@ -141,9 +142,8 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     #[inline(always)]
     fn claim(&self, length: usize, payload: &[u8]) -> Result<(Claim, usize), ReserveError> {
         // The geometry is asked for where it is needed: kept over the compare-exchange, it would lie on the stack.
-        let memory = &self.memory;
         let (header, total) =
-            space::admissible(&memory.geometry(), length).map_err(|error| self.refused(error))?;
+            space::admissible(&self.memory.geometry(), length).map_err(|error| self.refused(error))?;
         let mut spins = self.publication.spins();
         let (start, filler) = loop {
             let start = self.publication.reserve_position().load_for_update(sites::RESERVE_START);
@@ -152,11 +152,11 @@ impl<M: Memory, P: Publication> Producer<M, P> {
                 spins = 0;
                 continue;
             }
-            let consumer = memory.consumer_position().load(sites::RESERVE_CONSUMER);
-            let pending = memory.pending_position().load(sites::PENDING_LOAD);
-            let filler = space::filler(&memory.geometry(), start, total);
+            let consumer = self.memory.consumer_position().load(sites::RESERVE_CONSUMER);
+            let pending = self.memory.pending_position().load(sites::PENDING_LOAD);
+            let filler = space::filler(&self.memory.geometry(), start, total);
             let needed = filler.wrapping_add(total);
-            if !space::admits(&memory.geometry(), start, needed, pending, consumer) {
+            if !space::admits(&self.memory.geometry(), start, needed, pending, consumer) {
                 match self.look_again(start, needed, consumer) {
                     Ok(true) => {}
                     Ok(false) => continue,
@@ -171,14 +171,14 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         };
         let record = start.wrapping_add(filler);
         let end = record.wrapping_add(total);
-        space::overwrite(memory, end);
+        space::overwrite(&self.memory, end);
         if filler != 0 {
             self.fill(start, filler);
         }
         let mut claim = Claim::new(record, length);
-        memory.initialise(&mut claim, header.at(memory.geometry().page_offset(record)));
+        self.memory.initialise(&mut claim, header.at(self.memory.geometry().page_offset(record)));
         // Nobody looks at the payload before the commit. Written first, it leaves the consumer the least time to meet the record busy.
-        memory.write(&mut claim, 0, payload);
+        self.memory.write(&mut claim, 0, payload);
         self.publish(record, end);
         Ok((claim, start))
     }
@@ -215,8 +215,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
     #[inline(always)]
     fn is_close_to_a_predecessor(&self, start: usize, total: usize) -> bool {
         let behind = start.wrapping_sub(self.memory.producer_position().load(sites::RESERVE_PRODUCER));
-        // One comparison: none behind wraps to more than any record.
-        behind.wrapping_sub(1) / CLOSE < total
+        behind != 0 && behind / CLOSE <= total
     }
 
     /// Moves `pending_pos` over committed records before `end`, which is published.

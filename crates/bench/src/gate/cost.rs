@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use bench_gate::{Barrier, Clock, PairGate, Policy, Rule, skew};
 
 use super::live::RawClock;
-use crate::measure::{Contender, Stopwatch, cpus, pin, take_turns};
+use crate::measure::{Contender, Stopwatch, cpus, find, pin, take_turns};
 use crate::report::Report;
 
 pub(super) fn run(report: &mut Report) {
@@ -18,10 +18,8 @@ pub(super) fn run(report: &mut Report) {
         Contender::new("turn", turn),
     ];
     let series = take_turns(&mut contenders, 21);
-    let figures: Vec<_> = series.iter().map(|series| (series.name, 1e3 / series.rate())).collect();
-    let push = figures[0].1;
-    report.row("each", figures, false);
-    report.limit("a pair pushed into the gate, ns", push, 5.0);
+    report.nanoseconds("each", &series);
+    report.limit("a pair pushed into the gate, ns", find(&series, "push, looks").nanoseconds(), 5.0);
     report.limit("state of a gate, bytes", size_of::<PairGate>() as f64, 64.0);
     if cpus() >= 2
         && let Some(mut skews) = barrier_skews()

@@ -12,6 +12,7 @@ use rustix::fs::MemfdFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use super::leak;
+use crate::measure::Line;
 
 /// Pages of a ring, mirrored: consumer's, producer's, data, data again.
 #[derive(Clone, Copy)]
@@ -148,10 +149,6 @@ impl Pages {
         self.consumer_position().load(Ordering::Relaxed) & mask == position & mask
     }
 }
-
-/// Something on cache lines of its own: two, because neighbours are fetched in pairs.
-#[repr(align(128))]
-pub(super) struct Line<T>(pub(super) T);
 
 /// After Linux: a lock around the reservation, `xchg` for the commit.
 #[derive(Clone, Copy)]

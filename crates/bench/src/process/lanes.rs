@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ebpf_ringbuf::record_size;
 
-use super::baselines::{Line, Pages};
+use super::baselines::Pages;
 use super::{Consume, Produce, leak};
-use crate::measure::Seen;
+use crate::measure::{Line, Seen};
 
 /// The producers' and the consumer's counters, each on cache lines of its own.
 struct Lanes {

@@ -10,11 +10,11 @@ use std::time::Instant;
 
 use ebpf_ringbuf::{Consumer, Mapped, Producer, SharedMarks, SubmitFlags, marks_for};
 
-use super::baselines::{Line, Pages, SpinlockRing, TurnRing};
+use super::baselines::{Pages, SpinlockRing, TurnRing};
 use super::lanes::lanes;
 use super::one::{Array, Pair};
 use super::{CAPACITY, Consume, Produce, leak, record};
-use crate::measure::{Contender, Gate, Seen, Series, cpus, find, median, pin, take_turns};
+use crate::measure::{Contender, Gate, Line, Seen, Series, cpus, find, median, pin, take_turns};
 use crate::report::Report;
 
 pub(crate) fn run(report: &mut Report, turns: usize, filter: &str) {

@@ -68,14 +68,9 @@ fn beside(report: &mut Report, turns: usize, workload: &Workload) {
     }
     let series = take_turns(&mut contenders, turns);
     drop(contenders);
-    let figures = series.iter().map(|series| (series.name, nanoseconds(series))).collect();
-    report.row(workload.name, figures, false);
+    report.nanoseconds(workload.name, &series);
     let ratio = find(&series, "ours").against(find(&series, "rbpf"));
     report.goal(format!("{}: rbpf's interpreter", workload.name), ratio, 4.0);
-}
-
-fn nanoseconds(series: &Series) -> f64 {
-    1e3 / series.rate()
 }
 
 /// Nanoseconds per instruction of so many runs; rings are emptied outside of the time, before they are full.
@@ -114,8 +109,8 @@ fn entry(report: &mut Report, turns: usize) {
         Contender::new("rbpf", || timed(ROUNDS, || black_box(&mut peer).run())),
     ];
     let series = take_turns(&mut contenders, turns);
-    report.row("entry", series.iter().map(|series| (series.name, nanoseconds(series))).collect(), false);
-    report.limit("entry: nanoseconds of the 20 allowed", nanoseconds(find(&series, "ours")) / 20.0, 1.0);
+    report.nanoseconds("entry", &series);
+    report.limit("entry: nanoseconds of the 20 allowed", find(&series, "ours").nanoseconds() / 20.0, 1.0);
 }
 
 fn timed(rounds: u32, mut turn: impl FnMut() -> u64) -> f64 {
@@ -139,7 +134,7 @@ fn regions(report: &mut Report, turns: usize) {
     let mut contenders =
         [Contender::new("one", || measure(&mut one)), Contender::new("sixteen", || measure(&mut sixteen))];
     let series = take_turns(&mut contenders, turns);
-    report.row("regions", series.iter().map(|series| (series.name, nanoseconds(series))).collect(), false);
+    report.nanoseconds("regions", &series);
     let ratio = find(&series, "one").against(find(&series, "sixteen"));
     report.limit("memory of sixteen regions beside one", ratio, 2.0);
 }
