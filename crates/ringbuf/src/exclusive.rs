@@ -100,7 +100,8 @@ impl<M: Memory> ExclusiveProducer<M> {
         self.memory.initialise(&mut claim, place.header.committed());
         self.memory.write(&mut claim, 0, payload);
         self.publish(place);
-        Reservation::new(&self.memory, claim, place.start, self.habits).published(flags)
+        let fence = || self.memory.fence(sites::FENCE_COMMITTED);
+        Reservation::new(&self.memory, claim, place.start, self.habits).published(flags, None, fence)
     }
 
     /// What `bpf_ringbuf_query` answers: an estimate while the consumer is at work.

@@ -4,6 +4,7 @@
 //! over both orders of spawning, and no role runs on the creating thread.
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+mod lapped;
 mod overwrite;
 mod pending;
 mod producers;
@@ -20,6 +21,7 @@ use loom::thread;
 
 use crate::memory::{Memory, Position};
 use crate::model::Modelled;
+use crate::producer::Place;
 use crate::{
     Consumer, ExclusiveProducer, Geometry, Mapping, OverwriteReader, PageOffset, Producer, Query, Stopped,
     SubmitFlags, Wakeup, Watermark, sites,
@@ -33,6 +35,8 @@ struct Stage {
     memory: Modelled,
     producer: Producer<Modelled, Modelled>,
     bell: Notify,
+    /// Space that was claimed before the roles run.
+    claimed: Vec<Place>,
 }
 
 /// What one execution gave: each role's part, and what could still be read after all had ended.
@@ -43,7 +47,7 @@ struct Model<V> {
     name: &'static str,
     ring: Geometry,
     /// Runs before the roles, alone.
-    before: fn(&Stage),
+    before: fn(&mut Stage),
     preemptions: usize,
     roles: &'static [Role],
     judge: fn(Parts) -> V,
@@ -54,23 +58,30 @@ impl<V: Ord + Debug + Clone + Send + 'static> Model<V> {
     /// Runs the roles in every interleaving within the bound, spawned first to last and last to first, then drains what is left. The outcomes that
     /// `judge` gives must be exactly those expected.
     fn explore(&self) {
+        self.explore_at(Watermark::None);
+    }
+
+    /// The same with a producer whose outputs wait for a watermark.
+    fn explore_at(&self, watermark: Watermark) {
         let (ring, before, roles, judge) = (self.ring, self.before, self.roles, self.judge);
         explore(self.name, self.preemptions, self.expected.iter().cloned(), move |spawning| {
-            judge(run(ring, before, roles, spawning))
+            // Positions start one lap before they wrap, so that models which fill the ring cross zero.
+            let memory = Modelled::new(ring, 0usize.wrapping_sub(ring.size()));
+            let producer = Producer::new(memory.clone(), memory.clone()).unwrap().with_watermark(watermark);
+            let mut stage = Stage { memory, producer, bell: Notify::new(), claimed: vec![] };
+            before(&mut stage);
+            judge(run(loom::sync::Arc::new(stage), roles, spawning))
         });
     }
 }
 
-fn run(ring: Geometry, before: fn(&Stage), roles: &'static [Role], spawning: Spawning) -> Parts {
-    // Positions start one lap before they wrap, so that models which fill the ring cross zero.
-    let memory = Modelled::new(ring, 0usize.wrapping_sub(ring.size()));
-    let producer = Producer::new(memory.clone(), memory.clone()).unwrap();
-    let stage = loom::sync::Arc::new(Stage { memory, producer, bell: Notify::new() });
-    before(&stage);
+fn run(stage: loom::sync::Arc<Stage>, roles: &'static [Role], spawning: Spawning) -> Parts {
     let parts = spawning.run(&stage, roles);
     // On a thread of its own as well: what the creating thread has seen is no rule for others.
-    let rest =
-        thread::spawn(move || if ring.overwrites() { vec![] } else { read(&stage.memory, usize::MAX) });
+    let rest = thread::spawn(move || {
+        let overwrites = stage.memory.geometry().overwrites();
+        if overwrites { vec![] } else { read(&stage.memory, usize::MAX) }
+    });
     (parts, rest.join().unwrap())
 }
 
@@ -79,7 +90,7 @@ fn mirrored(size: usize) -> Geometry {
     Geometry::new(size, 8, Mapping::Mirrored, PageOffset::FromRing).unwrap()
 }
 
-fn nothing(_: &Stage) {}
+fn nothing(_: &mut Stage) {}
 
 /// First payload bytes of up to `limit` records that can be read now.
 fn read(memory: &Modelled, limit: usize) -> Vec<u8> {
@@ -128,6 +139,12 @@ fn output(stage: &Stage, value: u8) -> Vec<u8> {
         }
         Err(_) => vec![],
     }
+}
+
+/// Outputs a record of eight bytes that carries `value` into space that was claimed before; wakes the consumer when asked to.
+fn output_claimed(stage: &Stage, index: usize, value: u8) -> Vec<u8> {
+    ring(stage, stage.producer.output_at(&stage.claimed[index], &[value; 8], SubmitFlags::empty()));
+    vec![value]
 }
 
 fn ring(stage: &Stage, wakeup: Wakeup) {

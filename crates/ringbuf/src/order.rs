@@ -74,6 +74,9 @@ sites! {
     MARK_SET = Release;
     /// Producer takes a mark, and with it the duty to publish that record. Partner: [`MARK_SET`].
     MARK_TAKE = Acquire;
+    /// Producer looks whether the mark it took is that of the record it came for. Ordered by [`MARK_TAKE`]: who marks the slot a lap later was let in by a
+    /// `pending_pos`, and with it a `producer_pos`, beyond that record ([`PENDING_LOAD`]).
+    MARK_CHECK = Relaxed;
     /// Producer looks whether there is a mark to take; [`MARK_TAKE`] decides.
     MARK_PEEK = Relaxed;
     /// Producer looks whether anybody claimed space behind its record. Ordered by [`FENCE_PUBLISHED`]: who claims it later than that finds, after
@@ -82,6 +85,9 @@ sites! {
     /// Between setting a mark and looking at `producer_pos` again. Partner: [`FENCE_PUBLISHED`]: of the two at least one sees the other's write,
     /// so a marked record never stays unpublished.
     FENCE_MARKED = SeqCst;
+    /// Between giving back the mark of a later lap and looking at `producer_pos` again. Partner: [`FENCE_PUBLISHED`], as for [`FENCE_MARKED`]: meanwhile the
+    /// one who moved `producer_pos` there may have looked in vain.
+    FENCE_RETURNED = SeqCst;
     /// Between moving `producer_pos` and looking for the next mark. Partner: [`FENCE_MARKED`].
     FENCE_PUBLISHED = SeqCst;
 

@@ -4,51 +4,63 @@
 //! its turn to move `producer_pos`. This one never waits:
 //!
 //! ```text
-//! reserve(len):
+//! claim(len):
 //!   start = the private reserve position
 //!   if producer_pos is a little behind `start`, spin a little, once
 //!   from consumer_pos and from pending_pos to `end` there must be less than a lap;
 //!     if not, advance pending_pos over committed records and look again before refusing
 //!   claim [start, end) by compare-exchange on the reserve position, or begin again
-//!   write the header, busy
-//!   publish(start, end)
+//!
+//! reserve(len):  claim(len); write the header, busy;                   publish(start, end)
+//! output(bytes): claim(len); write the header, committed, and `bytes`; publish(start, end)
 //!
 //! publish(start, end):                             // the header at `start` is initialised
 //!   if producer_pos != start:                      // somebody before us is not done
-//!     mark(start); full fence
-//!     if producer_pos != start: return             // whoever moves it to `start` finds the mark
-//!     if not take(mark(start)): return             // ... and was faster
+//!     leave mark(start)
+//!     if producer_pos == start: publish_marked(start)
+//!     return                                       // else whoever moves it to `start` finds the mark
 //!   producer_pos = end                             // the right to move it from `start` is ours
 //!   advance pending_pos over committed records before `start`; full fence
 //!   if the reserve position is `end`: return       // nobody is there yet: whoever comes finds producer_pos
-//!   while take(mark(end)):                         // else its owner is not ready yet, or took it
-//!     end += size of the record at `end`
-//!     producer_pos = end; full fence
+//!   publish_marked(end)
+//!
+//! publish_marked(at):
+//!   while take(mark(at)):                          // else its owner is not ready yet, or somebody took it
+//!     if producer_pos != at:                       // we were lapped: that was another record's
+//!       leave mark(at)                             // ... and may have been looked for meanwhile
+//!       if producer_pos is not at that slot: return
+//!       at = producer_pos, and try again
+//!     at += size of the record at `at`
+//!     producer_pos = at; full fence
+//!
+//! leave mark(at): set it; full fence
 //! ```
 //!
 //! 1. *Nobody waits.* A producer whose predecessor is not marked leaves its mark and goes. A producer stopped anywhere holds back its own record and
 //!    what was claimed after it, because the format demands order, and nothing else.
 //! 2. *A mark is taken before `producer_pos` moves*, so it cannot be the mark of the next lap that is wiped.
-//! 3. *No lap happens under a publisher.* Publishing goes on only inside `reserve`, while the publisher's own record is busy and so
-//!    pins `pending_pos`: every slot it looks at belongs to this lap.
-//! 4. *Publishing for others owes no wakeup.* The publisher's own busy record stands before theirs, so no consumer can have caught up with them; the
-//!    publisher's own commit decides.
+//! 3. *A publisher may be lapped.* An output, and the filler before a record, are committed when they become visible: they may be read and their space claimed again
+//!    while their producer still looks for marks. So a mark that was taken counts only if `producer_pos` still stands there: nobody is let into a slot
+//!    again before `pending_pos`, and so `producer_pos`, has left it. Until it is given back, the mark of the later record is missed
+//!    by whoever comes there; hence the fence and the second look.
+//! 4. *Who publishes for others owes their wakeup*, because the consumer may have read its own record, found nothing and gone to sleep: the verdict of an
+//!    output covers all it has published. After a reservation the producer's own busy record stands before theirs, and its commit decides.
 //! 5. *Making way is not waiting.* Who finds a predecessor between its claim and its publication spins a bounded number of times before its own claim
 //!    ([`Publication::spins`]), and then goes on whatever the other one did. It does so only while fewer than [`CLOSE`] records are
 //!    claimed and not published: a producer that was stopped for good costs the others that many pauses, all together, and then none.
 //! 6. *`pending_pos`* limits space by the oldest uncommitted record, because `consumer_pos` belongs to somebody who may lie. It only grows,
 //!    by compare-exchange; a walker that was overtaken reads lengths of another lap, and its compare-exchange fails.
 //! 7. *Two locked instructions for a record*, and no fewer: one claims its space; the other, which advances `pending_pos` or is a fence, stands between
-//!    publishing it and looking for who left a mark meanwhile. An adaptive commit is a third, as in Linux.
+//!    publishing it and looking for who left a mark meanwhile, and for where the consumer stands. The adaptive commit of a reservation is a third, as in Linux.
 
-use crate::header::{self, record_size};
+use crate::header::{self, Header, record_size};
 use crate::memory::{Claim, Length, Marks, Memory, Position, Publication, make_way};
 use crate::order::sites;
 use crate::query::{self, Query};
 use crate::reservation::{Habits, Reservation};
 use crate::space::{self, ProducerError, ReserveError};
 use crate::tally::{self, Tally};
-use crate::{SubmitFlags, Wakeup, Watermark};
+use crate::{Order, SubmitFlags, Wakeup, Watermark};
 
 /// Produces into a ring from any number of threads, interrupts included.
 ///
@@ -109,18 +121,24 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         length: usize,
         watermark: Watermark,
     ) -> Result<Reservation<'_, M>, ReserveError> {
-        let (claim, start) = self.claim(length, &[])?;
-        Ok(Reservation::new(&self.memory, claim, start, Habits { watermark, ..self.habits }))
+        let place = self.claim(length)?;
+        let mut claim = Claim::new(place.record, length);
+        self.memory.initialise(&mut claim, place.header);
+        self.publish(place.record, place.end);
+        Ok(Reservation::new(&self.memory, claim, place.start, Habits { watermark, ..self.habits }))
     }
 
     /// Copies `payload` into a record of its own and submits it.
+    ///
+    /// The record is committed when it becomes visible: no consumer meets it busy. Others that came while it was not leave theirs to be published here; that
+    /// may go on for as long as they keep coming, where a [`reserve`](Self::reserve) publishes a lap of them at most.
     ///
     /// # Errors
     /// Why there is no space for it.
     #[inline(always)]
     pub fn output(&self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
-        let (claim, start) = self.claim(payload.len(), payload)?;
-        Ok(Reservation::new(&self.memory, claim, start, self.habits).submit(flags))
+        let place = self.claim(payload.len())?;
+        Ok(self.output_at(&place, payload, flags))
     }
 
     /// What `bpf_ringbuf_query` answers: an estimate while others are at work.
@@ -138,9 +156,9 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         &self.memory
     }
 
-    /// A record that is busy and published, its payload written, and where the filler before it starts, if there is one.
+    /// Space for a record, claimed; a filler before it is written and published already.
     #[inline(always)]
-    fn claim(&self, length: usize, payload: &[u8]) -> Result<(Claim, usize), ReserveError> {
+    pub(crate) fn claim(&self, length: usize) -> Result<Place, ReserveError> {
         // The geometry is asked for where it is needed: kept over the compare-exchange, it would lie on the stack.
         let (header, total) =
             space::admissible(&self.memory.geometry(), length).map_err(|error| self.refused(error))?;
@@ -175,12 +193,18 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         if filler != 0 {
             self.fill(start, filler);
         }
-        let mut claim = Claim::new(record, length);
-        self.memory.initialise(&mut claim, header.at(self.memory.geometry().page_offset(record)));
-        // Nobody looks at the payload before the commit. Written first, it leaves the consumer the least time to meet the record busy.
+        let header = header.at(self.memory.geometry().page_offset(record));
+        Ok(Place { start, record, end, header })
+    }
+
+    #[inline(always)]
+    pub(crate) fn output_at(&self, place: &Place, payload: &[u8], flags: SubmitFlags) -> Wakeup {
+        let mut claim = Claim::new(place.record, payload.len());
+        self.memory.initialise(&mut claim, place.header.committed());
         self.memory.write(&mut claim, 0, payload);
-        self.publish(record, end);
-        Ok((claim, start))
+        let through = self.publish(place.record, place.end);
+        // Publishing has fenced already.
+        Reservation::new(&self.memory, claim, place.start, self.habits).published(flags, Some(through), || {})
     }
 
     /// There seems to be no space: `pending_pos` moves when a record is published, so it is a little old. Up to date it may say something else.
@@ -236,11 +260,14 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         }
     }
 
+    /// Publishes the record from `start` to `end`, and those behind it that are marked. Gives where that ends, `start` if that is left to others.
+    ///
+    /// A full barrier lies between the publication and the return.
     #[inline(always)]
-    fn publish(&self, start: usize, end: usize) {
+    fn publish(&self, start: usize, end: usize) -> usize {
         let turn = self.memory.producer_position();
-        if turn.load(sites::PUBLISH_TURN) != start && !self.gets_its_turn(start) {
-            return;
+        if turn.load(sites::PUBLISH_TURN) != start {
+            return self.publish_out_of_turn(start);
         }
         turn.store(end, sites::PUBLISH);
         // Here and not before the claim, because the compare-exchange is most of the fence that is due anyway.
@@ -249,34 +276,53 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         } else {
             self.memory.fence(sites::FENCE_PUBLISHED);
         }
-        if self.publication.reserve_position().load(sites::CLAIM_PEEK) != end {
-            self.publish_marked(end);
+        if self.publication.reserve_position().load(sites::CLAIM_PEEK) == end {
+            end
+        } else {
+            self.publish_marked(end)
         }
     }
 
-    /// Leaves a mark for whoever moves `producer_pos` to `start`, unless that is done: then the right to move it from there is ours.
+    /// Leaves a mark for whoever moves `producer_pos` to `start`. If that is done, this producer may be the one who takes it.
     #[cold]
     #[inline(never)]
-    fn gets_its_turn(&self, start: usize) -> bool {
+    fn publish_out_of_turn(&self, start: usize) -> usize {
         let (marks, bit) = self.mark(start);
-        marks.fetch_or(bit, sites::MARK_SET);
-        self.memory.fence_after_swap(sites::FENCE_MARKED);
-        self.memory.producer_position().load(sites::PUBLISH_TURN) == start && take(marks, bit)
+        if self.leave(marks, bit, sites::FENCE_MARKED) == start { self.publish_marked(start) } else { start }
     }
 
-    /// Publishes for those that left their marks, from `end` on.
+    /// Publishes for those that left their marks, from `position` on, to which `producer_pos` was moved. Gives where the last one ends.
     #[cold]
     #[inline(never)]
-    fn publish_marked(&self, mut end: usize) {
+    pub(crate) fn publish_marked(&self, mut position: usize) -> usize {
+        let turn = self.memory.producer_position();
         loop {
-            let (marks, bit) = self.mark(end);
+            let (marks, bit) = self.mark(position);
             if marks.load(sites::MARK_PEEK) & bit == 0 || !take(marks, bit) {
-                return;
+                return position;
             }
-            end = end.wrapping_add(record_size(self.memory.length(end).load(sites::HEADER_INIT)));
-            self.memory.producer_position().store(end, sites::PUBLISH);
+            if turn.load(sites::MARK_CHECK) != position {
+                // Somebody else published what was here, and this is the mark of a later lap.
+                let now = self.leave(marks, bit, sites::FENCE_RETURNED);
+                let geometry = self.memory.geometry();
+                if geometry.offset(now) != geometry.offset(position) {
+                    return position;
+                }
+                position = now;
+                continue;
+            }
+            let length = self.memory.length(position).load(sites::HEADER_INIT);
+            position = position.wrapping_add(record_size(length));
+            turn.store(position, sites::PUBLISH);
             self.memory.fence(sites::FENCE_PUBLISHED);
         }
+    }
+
+    /// Leaves a mark and gives `producer_pos`: whoever moves that to the marked record later finds the mark.
+    fn leave(&self, marks: &P::Marks, bit: usize, fence: Order) -> usize {
+        marks.fetch_or(bit, sites::MARK_SET);
+        self.memory.fence_after_swap(fence);
+        self.memory.producer_position().load(sites::PUBLISH_TURN)
     }
 
     #[inline]
@@ -287,6 +333,16 @@ impl<M: Memory, P: Publication> Producer<M, P> {
 
 /// So many records (of the size to be reserved) claimed but not published are a crowd; more are a producer that was stopped.
 const CLOSE: usize = 8;
+
+/// Space for one record.
+pub(crate) struct Place {
+    /// Where the filler before it starts, if there is one.
+    start: usize,
+    record: usize,
+    end: usize,
+    /// Busy.
+    header: Header,
+}
 
 /// `pending_pos`, and whether it was this producer who moved it there.
 struct Pending {

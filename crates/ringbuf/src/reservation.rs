@@ -91,31 +91,29 @@ impl<'r, M: Memory> Reservation<'r, M> {
         self.count(discard);
         let word = self.length_word() | discard;
         let length = self.memory.length(self.claim.position());
-        if flags.contains(SubmitFlags::FORCE_WAKEUP) {
+        if let Some(verdict) = flags.verdict() {
             length.store(word, sites::COMMIT);
-            return Wakeup::Needed;
-        }
-        if flags.contains(SubmitFlags::NO_WAKEUP) {
-            length.store(word, sites::COMMIT);
-            return Wakeup::NotNeeded;
+            return verdict;
         }
         length.swap(word, sites::COMMIT);
         self.memory.fence_after_swap(sites::FENCE_COMMITTED);
-        self.verdict()
+        self.verdict(None)
     }
 
-    /// The rest of a commit, for a record that became visible as a committed one.
-    #[inline]
-    pub(crate) fn published(self, flags: SubmitFlags) -> Wakeup {
+    /// The rest of a commit, for a record that became visible as a committed one, with others up to `through` if there are any.
+    /// `fence` is a full barrier between that and looking where the consumer stands.
+    #[inline(always)]
+    pub(crate) fn published(
+        self,
+        flags: SubmitFlags,
+        through: Option<usize>,
+        fence: impl FnOnce(),
+    ) -> Wakeup {
         self.count(0);
-        let wakeup = if flags.contains(SubmitFlags::FORCE_WAKEUP) {
-            Wakeup::Needed
-        } else if flags.contains(SubmitFlags::NO_WAKEUP) {
-            Wakeup::NotNeeded
-        } else {
-            self.memory.fence(sites::FENCE_COMMITTED);
-            self.verdict()
-        };
+        let wakeup = flags.verdict().unwrap_or_else(|| {
+            fence();
+            self.verdict(through)
+        });
         core::mem::forget(self);
         wakeup
     }
@@ -130,23 +128,31 @@ impl<'r, M: Memory> Reservation<'r, M> {
     }
 
     #[inline(always)]
-    fn verdict(&self) -> Wakeup {
-        if self.is_waited_for() || self.take_owed_wakeup() { Wakeup::Needed } else { Wakeup::NotNeeded }
+    fn verdict(&self, through: Option<usize>) -> Wakeup {
+        if self.is_waited_for(through) || self.take_owed_wakeup() {
+            Wakeup::Needed
+        } else {
+            Wakeup::NotNeeded
+        }
     }
 
-    /// May the consumer be asleep because this record was not there?
+    /// May the consumer be asleep because this record was not there, or one of those that came with it, the last of which ends at `through`?
     #[inline(always)]
-    fn is_waited_for(&self) -> bool {
+    fn is_waited_for(&self, through: Option<usize>) -> bool {
         let geometry = self.memory.geometry();
         let consumer = self.memory.consumer_position().load(sites::COMMIT_CONSUMER);
         let offset = geometry.offset(consumer);
-        let caught_up =
-            offset == geometry.offset(self.claim.position()) || offset == geometry.offset(self.waits_at);
+        let caught_up = offset == geometry.offset(self.claim.position())
+            || offset == geometry.offset(self.waits_at)
+            || through.is_some_and(|through| {
+                through != self.end()
+                    && consumer.wrapping_sub(self.waits_at) < through.wrapping_sub(self.waits_at)
+            });
         match self.habits.watermark {
             Watermark::None => caught_up,
             Watermark::Bytes(bytes) => {
                 // Exactly one record holds the byte that makes the mark full. If it comes before older ones do, the consumer wakes, finds the
-                // oldest busy and sleeps again: then that one decides.
+                // oldest busy or not there and sleeps again: then whoever commits or publishes that one decides.
                 let bytes = bytes.min(geometry.size() / 2);
                 let before = self.waits_at.wrapping_sub(consumer);
                 let after = self.end().wrapping_sub(consumer);

@@ -13,6 +13,20 @@ bitflags::bitflags! {
     }
 }
 
+impl SubmitFlags {
+    /// What a commit says without looking where the consumer stands; `None` if it has to.
+    #[inline(always)]
+    pub(crate) const fn verdict(self) -> Option<Wakeup> {
+        if self.contains(Self::FORCE_WAKEUP) {
+            Some(Wakeup::Needed)
+        } else if self.contains(Self::NO_WAKEUP) {
+            Some(Wakeup::NotNeeded)
+        } else {
+            None
+        }
+    }
+}
+
 /// What a commit asks of the embedder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a consumer that sleeps stays asleep unless somebody wakes it"]

@@ -14,6 +14,7 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 
@@ -261,6 +262,44 @@ fn an_interrupting_producer_never_waits_or_fails() {
         }
     }
     assert!(runs > 200, "only {runs} runs: were the accesses counted?");
+}
+
+/// Before every access of a producer, others go round the ring three times while all that can be read is read. A record that is not published yet holds
+/// them up after a lap; one that is, does not, and its producer then looks for marks where a later lap has been.
+#[test]
+fn a_producer_that_is_lapped_goes_on() {
+    let mut outcomes = BTreeSet::new();
+    for at in 0.. {
+        let ring = Mirrored::new(PAGE, 0usize.wrapping_sub(PAGE));
+        let producer = producer(&ring);
+        let consumer = RefCell::new(Consumer::new(ring.side(PAGE)).unwrap());
+        let drain = || {
+            let drained = consumer.borrow_mut().drain(usize::MAX, |_| ControlFlow::Continue(()));
+            assert!(matches!(drained.stopped, Stopped::Empty | Stopped::Busy));
+            drained.records
+        };
+        let (mut accepted, mut read) = (0, 0);
+        let others: Interrupt<'_> = Box::new(|| {
+            for _ in 0..3 * PAGE / 32 {
+                accepted += usize::from(producer.output(&[2; 24], SubmitFlags::empty()).is_ok());
+                read += drain();
+            }
+        });
+        let (_, all_ran) = interrupted(vec![(at, others)], || {
+            assert!(producer.output(&[1; 24], SubmitFlags::empty()).is_ok(), "interrupted at access {at}");
+        });
+        read += drain();
+        assert!(producer.output(&[3; 24], SubmitFlags::empty()).is_ok(), "interrupted at access {at}");
+        read += drain();
+        assert_eq!(read, accepted + 2, "interrupted at access {at}");
+        outcomes.insert(accepted);
+        if !all_ran {
+            break;
+        }
+    }
+    let all = 3 * PAGE / 32;
+    let a_lap = PAGE / 32 - 2;
+    assert_eq!(outcomes, BTreeSet::from([0, a_lap, all]));
 }
 
 /// A producer that is stopped between its claim and its publication costs all who come after it a few pauses together, then none.

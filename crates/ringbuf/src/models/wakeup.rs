@@ -74,6 +74,53 @@ fn a_sleeping_consumer_is_woken_by_two_producers() {
     .explore();
 }
 
+/// Who publishes an output for another producer while its own record is busy owes no wakeup for it; who has output its own does.
+#[test]
+fn a_sleeping_consumer_is_woken_by_a_reservation_and_an_output() {
+    Model {
+        name: "wakeup, one producer reserves, another outputs",
+        ring: mirrored(64),
+        before: nothing,
+        preemptions: 2,
+        roles: &[
+            |stage| output_at(stage, 1, Watermark::None),
+            |stage| output(stage, 2),
+            |stage| wait_for(stage, 2),
+        ],
+        judge: |(parts, rest)| {
+            assert_nothing_lost(&[&parts[0], &parts[1]], &[&parts[2], &rest]);
+            parts[2].clone()
+        },
+        expected: vec![vec![1, 2], vec![2, 1]],
+    }
+    .explore();
+}
+
+/// The second one may find its own mark in time, take it, and publish the third one's record as well.
+#[test]
+fn a_sleeping_consumer_is_woken_by_who_publishes_out_of_turn() {
+    Model {
+        name: "wakeup, two producers that have claimed space, a third that has left its mark behind them",
+        ring: mirrored(64),
+        before: |stage| {
+            stage.claimed = (0..3).map(|_| stage.producer.claim(8).unwrap()).collect();
+            assert_eq!(output_claimed(stage, 2, 3), [3]);
+        },
+        preemptions: 2,
+        roles: &[
+            |stage| output_claimed(stage, 0, 1),
+            |stage| output_claimed(stage, 1, 2),
+            |stage| wait_for(stage, 3),
+        ],
+        judge: |(parts, rest)| {
+            assert_eq!(rest, []);
+            parts[2].clone()
+        },
+        expected: vec![vec![1, 2, 3]],
+    }
+    .explore();
+}
+
 #[test]
 fn a_dropped_reservation_leaves_its_wakeup_to_the_next_commit() {
     Model {
@@ -99,29 +146,45 @@ fn a_dropped_reservation_leaves_its_wakeup_to_the_next_commit() {
 
 #[test]
 fn a_byte_watermark_leaves_nobody_asleep() {
-    explore_watermark_of_two(
+    watermark_of_two(
         "byte watermark of two records, two producers",
         &[
             |stage| output_at(stage, 1, Watermark::Bytes(32)),
             |stage| output_at(stage, 2, Watermark::Bytes(32)),
             wait_for_any,
         ],
-    );
+    )
+    .explore();
+}
+
+#[test]
+fn a_byte_watermark_of_outputs_leaves_nobody_asleep() {
+    watermark_of_two("byte watermark of two records, two producers that output", OUTPUTS)
+        .explore_at(Watermark::Bytes(32));
 }
 
 #[test]
 fn a_record_watermark_leaves_nobody_asleep() {
-    explore_watermark_of_two(
+    watermark_of_two(
         "record watermark of two, two producers",
         &[
             |stage| output_at(stage, 1, Watermark::Records(2)),
             |stage| output_at(stage, 2, Watermark::Records(2)),
             wait_for_any,
         ],
-    );
+    )
+    .explore();
 }
 
-fn explore_watermark_of_two(name: &'static str, roles: &'static [Role]) {
+#[test]
+fn a_record_watermark_of_outputs_leaves_nobody_asleep() {
+    watermark_of_two("record watermark of two, two producers that output", OUTPUTS)
+        .explore_at(Watermark::Records(2));
+}
+
+const OUTPUTS: &[Role] = &[|stage| output(stage, 1), |stage| output(stage, 2), wait_for_any];
+
+fn watermark_of_two(name: &'static str, roles: &'static [Role]) -> Model<Vec<u8>> {
     Model {
         name,
         ring: mirrored(64),
@@ -135,7 +198,6 @@ fn explore_watermark_of_two(name: &'static str, roles: &'static [Role]) {
         // One alone is less than the watermark: it is found by a consumer that looks, and wakes none.
         expected: vec![vec![1], vec![2], vec![1, 2], vec![2, 1]],
     }
-    .explore();
 }
 
 fn output_at(stage: &Stage, value: u8, watermark: Watermark) -> Vec<u8> {
