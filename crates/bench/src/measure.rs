@@ -170,9 +170,8 @@ impl Seen {
     pub(crate) fn read<const N: usize>(&mut self, payload: &[u8; N]) {
         self.records += 1;
         let (words, _) = payload.as_chunks::<8>();
-        for word in words {
-            self.sum = self.sum.wrapping_add(u64::from_ne_bytes(*word));
-        }
+        let sum = words.iter().fold(0, |sum: u64, word| sum.wrapping_add(u64::from_ne_bytes(*word)));
+        self.sum = self.sum.wrapping_add(sum);
     }
 
     /// Keeps the compiler from leaving the looking out.

@@ -3,6 +3,9 @@
 //! Each has a lane of its own: every record of the same memory, or every other one, at a place known beforehand. There is no order between the two, no
 //! lock and no read-modify-write, so this is no ring; what it takes is what the memory takes, laid out as it is. It is no strict bound either: of two that
 //! wait for each other, one that is a little slower sometimes meets more at once.
+//!
+//! Or with two locked instructions for each record, of a line that nobody else has: what a ring of many producers who never wait cannot do without. One claims the
+//! space; the other, or a full fence, stands between publishing the record and looking for those who came meanwhile.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,6 +22,9 @@ struct Lanes {
     clones: AtomicUsize,
     written: [Line<AtomicUsize>; 2],
     read: [Line<AtomicUsize>; 2],
+    /// For locked instructions, which hand nothing over.
+    own: [Line<AtomicUsize>; 2],
+    is_locked: bool,
 }
 
 /// A producer; a clone gets the other lane.
@@ -35,8 +41,8 @@ pub(super) struct Reader {
     read: [usize; 2],
 }
 
-/// As many lanes, one or two, in `size` bytes.
-pub(super) fn lanes(size: usize, count: usize) -> (Writer, Reader) {
+/// As many lanes, one or two, in `size` bytes; with the two locked instructions for each record, or without.
+pub(super) fn lanes(size: usize, count: usize, is_locked: bool) -> (Writer, Reader) {
     let line = || Line(AtomicUsize::new(0));
     let lanes = leak(Lanes {
         pages: Pages::new(size),
@@ -44,6 +50,8 @@ pub(super) fn lanes(size: usize, count: usize) -> (Writer, Reader) {
         clones: AtomicUsize::new(0),
         written: [line(), line()],
         read: [line(), line()],
+        own: [line(), line()],
+        is_locked,
     });
     (Writer { lanes, lane: 0, written: 0, read: 0 }, Reader { lanes, read: [0; 2] })
 }
@@ -71,13 +79,24 @@ impl<const N: usize> Produce<N> for Writer {
                 return false;
             }
         }
+        self.lock();
         let position = position::<N>(self.lanes.count, self.lane, self.written);
         self.lanes.pages.write_page_offset(position);
         self.lanes.pages.write_payload(position, record);
         self.lanes.pages.commit(position, N, false);
         self.written += 1;
         self.lanes.written[self.lane].0.store(self.written, Ordering::Release);
+        self.lock();
         true
+    }
+}
+
+impl Writer {
+    #[inline]
+    fn lock(&self) {
+        if self.lanes.is_locked {
+            self.lanes.own[self.lane].0.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 

@@ -47,7 +47,7 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
     }
     let series = series::<N>(turns, drive);
     report.rates(&name, &series);
-    let (own, floor) = (find(&series, "ours"), find(&series, FLOOR));
+    let (own, floor) = (find(&series, "ours"), find(&series, LOCKED_FLOOR));
     let how = match drive {
         Drive::Alone => "alone",
         Drive::WithConsumer => "and a consumer",
@@ -59,13 +59,14 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
             what,
             own.against(baseline_series),
             2.0,
-            ("without a ring", floor.against(baseline_series)),
+            ("no ring, locked twice", floor.against(baseline_series)),
         );
     }
 }
 
 /// No ring: see [`lanes`](super::lanes).
 pub(super) const FLOOR: &str = "(lanes)";
+const LOCKED_FLOOR: &str = "(lanes, locked)";
 
 /// The producing sides for many, with one producer.
 pub(super) fn single<const N: usize>() -> Vec<(&'static str, Box<dyn Pair<N>>)> {
@@ -73,7 +74,7 @@ pub(super) fn single<const N: usize>() -> Vec<(&'static str, Box<dyn Pair<N>>)> 
         ("ours, shared", Box::new(ours(CAPACITY, SubmitFlags::NO_WAKEUP))),
         ("spinlock", Box::new(spinlock(CAPACITY, false))),
         ("turns", Box::new(turn(CAPACITY))),
-        (FLOOR, Box::new(lanes(CAPACITY, 1))),
+        (FLOOR, Box::new(lanes(CAPACITY, 1, false))),
     ]
 }
 
@@ -85,7 +86,8 @@ fn series<const N: usize>(turns: usize, drive: Drive) -> Vec<Series> {
         ("spinlock, adaptive", Box::new(spinlock(CAPACITY, true))),
         ("turns", Box::new(turn(CAPACITY))),
         ("ArrayQueue", Box::new(array_queue::<N>(CAPACITY))),
-        (FLOOR, Box::new(lanes(CAPACITY, 2))),
+        (FLOOR, Box::new(lanes(CAPACITY, 2, false))),
+        (LOCKED_FLOOR, Box::new(lanes(CAPACITY, 2, true))),
     ];
     let records = match drive {
         Drive::Alone => (CAPACITY / (N + 16) / 2 - 16) as u64,
