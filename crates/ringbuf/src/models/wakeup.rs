@@ -182,6 +182,30 @@ fn a_record_watermark_of_outputs_leaves_nobody_asleep() {
         .explore_at(Watermark::Records(2));
 }
 
+/// The consumer may read the first record and go to sleep before its producer publishes the other two, whose own wakeups came too early to find anything.
+#[test]
+fn a_watermark_that_others_filled_leaves_nobody_asleep() {
+    for (name, watermark) in [
+        ("byte watermark, one producer publishes what two others have left", Watermark::Bytes(32)),
+        ("record watermark, one producer publishes what two others have left", Watermark::Records(2)),
+    ] {
+        Model {
+            name,
+            ring: mirrored(64),
+            before: |stage| {
+                stage.claimed = (0..3).map(|_| stage.producer.claim(8).unwrap()).collect();
+                assert_eq!([output_claimed(stage, 1, 2), output_claimed(stage, 2, 3)].concat(), [2, 3]);
+            },
+            preemptions: 3,
+            // Having read two, it may sleep: what is left is less than either watermark.
+            roles: &[|stage| output_claimed(stage, 0, 1), |stage| wait_for(stage, 2)],
+            judge: |(parts, rest)| (parts[1].clone(), rest),
+            expected: vec![(vec![1, 2], vec![3])],
+        }
+        .explore_at(watermark);
+    }
+}
+
 const OUTPUTS: &[Role] = &[|stage| output(stage, 1), |stage| output(stage, 2), wait_for_any];
 
 fn watermark_of_two(name: &'static str, roles: &'static [Role]) -> Model<Vec<u8>> {
