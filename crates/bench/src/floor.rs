@@ -76,8 +76,8 @@ fn one_way() -> f64 {
 /// Records one after the other into 128 KiB that another CPU reads after each lap, with so many locked instructions for each, of a line that nobody else has.
 ///
 /// A line that was read elsewhere has to be taken back before it is written. On the machine this was found on (Zen 4) that goes on for several records at
-/// once where nothing is locked, for two with one locked instruction for each, and for one with two, the second of which waits until it is over. A ring for many producers needs one to claim space and one, or a full
-/// fence, to publish it; one that lets its producers wait for each other needs one in all.
+/// once where nothing is locked, for two with one locked instruction for each, and for one with two, the second of which waits until it is over. A ring for
+/// many producers needs one to claim space and one, or a full fence, to publish it; one that lets its producers wait for each other needs one in all.
 fn written<const LOCKED: usize>() -> f64 {
     const ROUNDS: usize = 20;
     const RECORD: usize = 9;

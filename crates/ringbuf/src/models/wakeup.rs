@@ -59,40 +59,22 @@ fn a_sleeping_consumer_is_woken_by_an_exclusive_output() {
 
 #[test]
 fn a_sleeping_consumer_is_woken_by_two_producers() {
-    Model {
-        name: "wakeup, two producers",
-        ring: mirrored(64),
-        before: nothing,
-        preemptions: 2,
-        roles: &[|stage| output(stage, 1), |stage| output(stage, 2), |stage| wait_for(stage, 2)],
-        judge: |(parts, rest)| {
-            assert_nothing_lost(&[&parts[0], &parts[1]], &[&parts[2], &rest]);
-            parts[2].clone()
-        },
-        expected: vec![vec![1, 2], vec![2, 1]],
-    }
+    of_two(
+        "wakeup, two producers",
+        &[|stage| output(stage, 1), |stage| output(stage, 2), |stage| wait_for(stage, 2)],
+        vec![vec![1, 2], vec![2, 1]],
+    )
     .explore();
 }
 
 /// Who publishes an output for another producer while its own record is busy owes no wakeup for it; who has output its own does.
 #[test]
 fn a_sleeping_consumer_is_woken_by_a_reservation_and_an_output() {
-    Model {
-        name: "wakeup, one producer reserves, another outputs",
-        ring: mirrored(64),
-        before: nothing,
-        preemptions: 2,
-        roles: &[
-            |stage| output_at(stage, 1, Watermark::None),
-            |stage| output(stage, 2),
-            |stage| wait_for(stage, 2),
-        ],
-        judge: |(parts, rest)| {
-            assert_nothing_lost(&[&parts[0], &parts[1]], &[&parts[2], &rest]);
-            parts[2].clone()
-        },
-        expected: vec![vec![1, 2], vec![2, 1]],
-    }
+    of_two(
+        "wakeup, one producer reserves, another outputs",
+        &[|stage| output_at(stage, 1, Watermark::None), |stage| output(stage, 2), |stage| wait_for(stage, 2)],
+        vec![vec![1, 2], vec![2, 1]],
+    )
     .explore();
 }
 
@@ -209,6 +191,12 @@ fn a_watermark_that_others_filled_leaves_nobody_asleep() {
 const OUTPUTS: &[Role] = &[|stage| output(stage, 1), |stage| output(stage, 2), wait_for_any];
 
 fn watermark_of_two(name: &'static str, roles: &'static [Role]) -> Model<Vec<u8>> {
+    // One alone is less than the watermark: it is found by a consumer that looks, and wakes none.
+    of_two(name, roles, vec![vec![1], vec![2], vec![1, 2], vec![2, 1]])
+}
+
+/// Two producers with a record each, and a consumer, the third role, which may get what is `expected`.
+fn of_two(name: &'static str, roles: &'static [Role], expected: Vec<Vec<u8>>) -> Model<Vec<u8>> {
     Model {
         name,
         ring: mirrored(64),
@@ -219,8 +207,7 @@ fn watermark_of_two(name: &'static str, roles: &'static [Role]) -> Model<Vec<u8>
             assert_nothing_lost(&[&parts[0], &parts[1]], &[&parts[2], &rest]);
             parts[2].clone()
         },
-        // One alone is less than the watermark: it is found by a consumer that looks, and wakes none.
-        expected: vec![vec![1], vec![2], vec![1, 2], vec![2, 1]],
+        expected,
     }
 }
 
