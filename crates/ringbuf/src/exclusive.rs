@@ -2,17 +2,19 @@
 
 use crate::geometry::Mapping;
 use crate::header::{BUSY_BIT, Header, record_size};
-use crate::memory::{Claim, Length, Memory, Position};
+use crate::memory::{Length, Memory, Position};
 use crate::order::sites;
 use crate::query::{self, Query};
 use crate::reservation::{Habits, Reservation};
-use crate::space::{self, ProducerError, ReserveError};
+use crate::space::{self, Place, ProducerError, ReserveError};
 use crate::tally::{self, Tally};
 use crate::{SubmitFlags, Wakeup, Watermark};
 
 /// Produces into a ring that nobody else produces into; `&mut` proves it. One reservation at a time.
 ///
 /// The image it leaves is the one Linux leaves for the same calls, `pending_pos` included.
+///
+/// [`output`](Self::output) is inlined wherever it is called, as [`Producer`](crate::Producer)'s is and for the same reason.
 #[derive(Debug)]
 pub struct ExclusiveProducer<M> {
     memory: M,
@@ -65,10 +67,12 @@ impl<M: Memory> ExclusiveProducer<M> {
     /// Why there is none; nothing has changed then but `pending_pos`, which Linux moves on a refusal too.
     #[inline]
     pub fn reserve(&mut self, length: usize) -> Result<Reservation<'_, M>, ReserveError> {
-        let place = self.roomy(length).map_or_else(|| self.admitted(length), Ok)?;
-        let mut claim = Claim::new(place.record, length);
-        self.memory.initialise(&mut claim, place.header);
-        self.publish(&place);
+        let (place, pending) = match self.roomy(length) {
+            Some(place @ Place { start, .. }) => (place, start),
+            None => self.admitted(length)?,
+        };
+        let claim = place.reserve(&self.memory, length);
+        self.publish(&place, pending);
         (self.last, self.is_reserved) = (place.record, true);
         Ok(Reservation::new(&self.memory, claim, place.start, self.habits))
     }
@@ -80,26 +84,24 @@ impl<M: Memory> ExclusiveProducer<M> {
     ///
     /// # Errors
     /// Why there is no space for it.
-    #[inline]
+    #[inline(always)]
     pub fn output(&mut self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
         match self.roomy(payload.len()) {
-            Some(place) => Ok(self.output_at(&place, payload, flags)),
+            Some(place) => Ok(self.output_at(&place, place.start, payload, flags)),
             None => self.output_admitted(payload, flags),
         }
     }
 
     #[inline(never)]
     fn output_admitted(&mut self, payload: &[u8], flags: SubmitFlags) -> Result<Wakeup, ReserveError> {
-        let place = self.admitted(payload.len())?;
-        Ok(self.output_at(&place, payload, flags))
+        let (place, pending) = self.admitted(payload.len())?;
+        Ok(self.output_at(&place, pending, payload, flags))
     }
 
     #[inline(always)]
-    fn output_at(&mut self, place: &Place, payload: &[u8], flags: SubmitFlags) -> Wakeup {
-        let mut claim = Claim::new(place.record, payload.len());
-        self.memory.initialise(&mut claim, place.header.committed());
-        self.memory.write(&mut claim, 0, payload);
-        self.publish(place);
+    fn output_at(&mut self, place: &Place, pending: usize, payload: &[u8], flags: SubmitFlags) -> Wakeup {
+        let claim = place.output(&self.memory, payload);
+        self.publish(place, pending);
         let fence = || self.memory.fence(sites::FENCE_COMMITTED);
         Reservation::new(&self.memory, claim, place.start, self.habits).published(flags, None, fence)
     }
@@ -130,16 +132,16 @@ impl<M: Memory> ExclusiveProducer<M> {
             return None;
         }
         let header = header.at(geometry.page_offset(start));
-        Some(Place { start, pending: start, record: start, end: start.wrapping_add(total), header })
+        Some(Place { start, record: start, end: start.wrapping_add(total), header })
     }
 
-    /// Finds space for a record, and writes the filler before it. Nothing of it is visible yet.
+    /// Finds space for a record, and writes the filler before it; gives the oldest record that is busy too, or `start`. Nothing of it is visible yet.
     #[inline(never)]
-    fn admitted(&mut self, length: usize) -> Result<Place, ReserveError> {
+    fn admitted(&mut self, length: usize) -> Result<(Place, usize), ReserveError> {
         self.admit(length).map_err(|error| tally::refused(self.memory.private(), error))
     }
 
-    fn admit(&mut self, length: usize) -> Result<Place, ReserveError> {
+    fn admit(&mut self, length: usize) -> Result<(Place, usize), ReserveError> {
         let geometry = self.memory.geometry();
         let (header, total) = space::admissible(&geometry, length)?;
         let start = self.end;
@@ -159,7 +161,8 @@ impl<M: Memory> ExclusiveProducer<M> {
             space::fill(&self.memory, start, filler);
         }
         self.limit = end.wrapping_add(self.room_behind(end));
-        Ok(Place { start, pending, record, end, header: header.at(geometry.page_offset(record)) })
+        let header = header.at(geometry.page_offset(record));
+        Ok((Place { start, record, end, header }, pending))
     }
 
     /// The oldest record that is busy, or the end. What was reserved before is committed, because `&mut self` is free again, unless it was forgotten.
@@ -189,21 +192,9 @@ impl<M: Memory> ExclusiveProducer<M> {
     /// Both positions at once: a consumer that waits for the record fetches their cache line again and again, and each store that comes alone has to get it
     /// back first, as do all stores behind it.
     #[inline]
-    fn publish(&mut self, place: &Place) {
-        self.memory.pending_position().store(place.pending, sites::PENDING_ADVANCE);
+    fn publish(&mut self, place: &Place, pending: usize) {
+        self.memory.pending_position().store(pending, sites::PENDING_ADVANCE);
         self.memory.producer_position().store(place.end, sites::PUBLISH);
         self.end = place.end;
     }
-}
-
-/// Space for one record.
-struct Place {
-    /// Where the filler before it starts, if there is one.
-    start: usize,
-    /// The oldest record that is still busy, or `start`.
-    pending: usize,
-    record: usize,
-    end: usize,
-    /// Busy.
-    header: Header,
 }

@@ -21,7 +21,7 @@ use loom::thread;
 
 use crate::memory::{Memory, Position};
 use crate::model::Modelled;
-use crate::producer::Place;
+use crate::space::Place;
 use crate::{
     Consumer, ExclusiveProducer, Geometry, Mapping, OverwriteReader, PageOffset, Producer, Query, Stopped,
     SubmitFlags, Wakeup, Watermark, sites,

@@ -53,12 +53,12 @@
 //! 7. *Two locked instructions for a record*, and no fewer: one claims its space; the other, which advances `pending_pos` or is a fence, stands between
 //!    publishing it and looking for who left a mark meanwhile, and for where the consumer stands. The adaptive commit of a reservation is a third, as in Linux.
 
-use crate::header::{self, Header, record_size};
-use crate::memory::{Claim, Length, Marks, Memory, Position, Publication, make_way};
+use crate::header::{self, record_size};
+use crate::memory::{Length, Marks, Memory, Position, Publication, make_way};
 use crate::order::sites;
 use crate::query::{self, Query};
 use crate::reservation::{Habits, Reservation};
-use crate::space::{self, ProducerError, ReserveError};
+use crate::space::{self, Place, ProducerError, ReserveError};
 use crate::tally::{self, Tally};
 use crate::{Order, SubmitFlags, Wakeup, Watermark};
 
@@ -122,8 +122,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
         watermark: Watermark,
     ) -> Result<Reservation<'_, M>, ReserveError> {
         let place = self.claim(length)?;
-        let mut claim = Claim::new(place.record, length);
-        self.memory.initialise(&mut claim, place.header);
+        let claim = place.reserve(&self.memory, length);
         self.publish(place.record, place.end);
         Ok(Reservation::new(&self.memory, claim, place.start, Habits { watermark, ..self.habits }))
     }
@@ -199,9 +198,7 @@ impl<M: Memory, P: Publication> Producer<M, P> {
 
     #[inline(always)]
     pub(crate) fn output_at(&self, place: &Place, payload: &[u8], flags: SubmitFlags) -> Wakeup {
-        let mut claim = Claim::new(place.record, payload.len());
-        self.memory.initialise(&mut claim, place.header.committed());
-        self.memory.write(&mut claim, 0, payload);
+        let claim = place.output(&self.memory, payload);
         let through = self.publish(place.record, place.end);
         // Publishing has fenced already.
         Reservation::new(&self.memory, claim, place.start, self.habits).published(flags, Some(through), || {})
@@ -333,16 +330,6 @@ impl<M: Memory, P: Publication> Producer<M, P> {
 
 /// So many records (of the size to be reserved) claimed but not published are a crowd; more are a producer that was stopped.
 const CLOSE: usize = 8;
-
-/// Space for one record.
-pub(crate) struct Place {
-    /// Where the filler before it starts, if there is one.
-    start: usize,
-    record: usize,
-    end: usize,
-    /// Busy.
-    header: Header,
-}
 
 /// `pending_pos`, and whether it was this producer who moved it there.
 struct Pending {

@@ -94,6 +94,35 @@ impl fmt::Display for ProducerError {
 
 impl core::error::Error for ProducerError {}
 
+/// Space for one record.
+pub(crate) struct Place {
+    /// Where the filler before it starts, if there is one.
+    pub(crate) start: usize,
+    pub(crate) record: usize,
+    pub(crate) end: usize,
+    /// Busy.
+    pub(crate) header: Header,
+}
+
+impl Place {
+    /// Writes the header of a record that is not committed yet.
+    #[inline(always)]
+    pub(crate) fn reserve(&self, memory: &impl Memory, length: usize) -> Claim {
+        let mut claim = Claim::new(self.record, length);
+        memory.initialise(&mut claim, self.header);
+        claim
+    }
+
+    /// Writes a whole record, committed.
+    #[inline(always)]
+    pub(crate) fn output(&self, memory: &impl Memory, payload: &[u8]) -> Claim {
+        let mut claim = Claim::new(self.record, payload.len());
+        memory.initialise(&mut claim, self.header.committed());
+        memory.write(&mut claim, 0, payload);
+        claim
+    }
+}
+
 /// The header of a record of `length` payload bytes (for page 0) and the bytes it takes in the ring, at most all of it.
 #[inline]
 pub(crate) fn admissible(geometry: &Geometry, length: usize) -> Result<(Header, usize), ReserveError> {
