@@ -208,6 +208,7 @@ fn ring(report: &mut Report, turns: usize, filter: &str) {
     );
     process::run_one(report, turns, filter);
     process::run_many(report, turns, filter);
+    report.lines();
     if filter.is_empty() {
         floor::run(report, turns);
     }

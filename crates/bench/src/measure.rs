@@ -95,6 +95,13 @@ impl Series {
         median(self.nanoseconds.clone())
     }
 
+    /// What a turn took that so great a share of the turns were not slower than.
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
+        let mut sorted = self.nanoseconds.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[(share * (sorted.len() - 1) as f64).round() as usize]
+    }
+
     /// How many times as fast as `peer` this one is: the median of the ratios turn by turn.
     pub(crate) fn against(&self, peer: &Self) -> f64 {
         let ratio = |(own, peer): (&f64, &f64)| peer / own;

@@ -8,6 +8,7 @@ pub(crate) struct Report {
     goals: Vec<Goal>,
     tables: Vec<Table>,
     skipped: Vec<String>,
+    lines: Vec<(String, Series)>,
 }
 
 struct Goal {
@@ -43,6 +44,24 @@ impl Report {
     pub(crate) fn nanoseconds(&mut self, name: &str, series: &[Series]) {
         let nanoseconds = series.iter().map(|series| (series.name, series.nanoseconds())).collect();
         self.row(name, nanoseconds, false);
+    }
+
+    /// Keeps what a cache line took to the other CPU in each turn of a row, for [`lines`](Self::lines).
+    pub(crate) fn line(&mut self, row: String, series: &Series) {
+        self.lines.push((row, series.clone()));
+    }
+
+    /// Prints and keeps those: where in the machine the two CPUs were, and whether they stayed there.
+    pub(crate) fn lines(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        self.table("a cache line from one CPU to the other during these rows, ns");
+        for (row, series) in std::mem::take(&mut self.lines) {
+            let tenths = [("one turn of ten below", 0.1), ("median", 0.5), ("one of ten above", 0.9)];
+            let figures = tenths.map(|(name, share)| (name, series.quantile(share)));
+            self.row(&row, figures.to_vec(), false);
+        }
     }
 
     /// Prints and keeps one row of figures.

@@ -5,6 +5,7 @@
 //! that was preempted shows.
 
 use std::ops::ControlFlow;
+use std::sync::Barrier;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use super::baselines::{Pages, SpinlockRing, TurnRing};
 use super::lanes::lanes;
 use super::one::{Array, Pair};
 use super::{CAPACITY, Consume, Produce, leak, record};
+use crate::floor;
 use crate::measure::{Contender, Gate, Line, Seen, Series, cpus, find, median, pin, take_turns};
 use crate::report::Report;
 
@@ -40,20 +42,29 @@ enum Drive {
     WithConsumer,
 }
 
+/// Do the two producers work at the same time?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    AtOnce,
+    OneAfterTheOther,
+}
+
 fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: Drive) {
     let name = format!("{N} B, two producers");
     if !name.contains(filter) {
         return;
     }
     let series = series::<N>(turns, drive);
-    report.rates(&name, &series);
-    let (own, floor) = (find(&series, "ours"), find(&series, LOCKED_FLOOR));
+    let Some((line, series)) = series.split_last() else { return };
+    report.rates(&name, series);
+    let (own, floor) = (find(series, "ours"), find(series, LOCKED_FLOOR));
     let how = match drive {
         Drive::Alone => "alone",
         Drive::WithConsumer => "and a consumer",
     };
+    report.line(format!("{name} {how}"), line);
     for baseline in ["spinlock", "turns"] {
-        let baseline_series = find(&series, baseline);
+        let baseline_series = find(series, baseline);
         let what = format!("in process, two producers {how}, {N} B: {baseline}");
         report.goal_below(
             what,
@@ -67,6 +78,8 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
 /// No ring: see [`lanes`](super::lanes).
 pub(super) const FLOOR: &str = "(lanes)";
 const LOCKED_FLOOR: &str = "(lanes, locked)";
+/// Our ring, by one producer at a time: what two come to who are never in each other's way, and never at work at the same time.
+const ALTERNATIVE: &str = "(ours, one after the other)";
 
 /// The producing sides for many, with one producer.
 pub(super) fn single<const N: usize>() -> Vec<(&'static str, Box<dyn Pair<N>>)> {
@@ -82,6 +95,7 @@ fn series<const N: usize>(turns: usize, drive: Drive) -> Vec<Series> {
     let mut groups: Vec<(&'static str, Box<dyn Group<N>>)> = vec![
         ("ours", Box::new(ours(CAPACITY, SubmitFlags::NO_WAKEUP))),
         ("ours, adaptive", Box::new(ours(CAPACITY, SubmitFlags::empty()))),
+        (ALTERNATIVE, Box::new(ours(CAPACITY, SubmitFlags::NO_WAKEUP))),
         ("spinlock", Box::new(spinlock(CAPACITY, false))),
         ("spinlock, adaptive", Box::new(spinlock(CAPACITY, true))),
         ("turns", Box::new(turn(CAPACITY))),
@@ -96,35 +110,42 @@ fn series<const N: usize>(turns: usize, drive: Drive) -> Vec<Series> {
     let mut contenders: Vec<Contender<'_>> = groups
         .iter_mut()
         .map(|(name, group)| {
+            let when = if *name == ALTERNATIVE { When::OneAfterTheOther } else { When::AtOnce };
             Contender::new(name, move || match drive {
-                Drive::Alone => group.alone(records),
-                Drive::WithConsumer => group.with_consumer(records),
+                Drive::Alone => group.alone(records, when),
+                Drive::WithConsumer => group.with_consumer(records, when),
             })
         })
         .collect();
+    contenders.push(floor::line());
     take_turns(&mut contenders, turns)
 }
 
 /// A contender: as many producing ends as wanted, and the consuming end. `records` are each producer's; nanoseconds per record of all.
 trait Group<const N: usize> {
-    fn alone(&mut self, records: u64) -> f64;
-    fn with_consumer(&mut self, records: u64) -> f64;
+    fn alone(&mut self, records: u64, when: When) -> f64;
+    fn with_consumer(&mut self, records: u64, when: When) -> f64;
 }
 
 impl<const N: usize, P: Produce<N> + Clone, C: Consume<N>> Group<N> for (P, C) {
-    fn alone(&mut self, records: u64) -> f64 {
+    fn alone(&mut self, records: u64, when: When) -> f64 {
         const ROUNDS: usize = 20;
         let (producer, consumer) = self;
-        let gate = Gate::new();
-        let gate = &gate;
-        let produce = move |producer: &mut P, round: usize| {
+        let (gate, first) = (&Gate::new(), &Gate::new());
+        let produce = move |producer: &mut P, round: usize, is_second: bool| {
             gate.pass(4 * round + 2);
+            if is_second && when == When::OneAfterTheOther {
+                first.pass(2 * round + 2);
+            }
             let start = Instant::now();
             for number in 0..records {
                 let pushed = producer.push(&record(number));
                 debug_assert!(pushed, "a round fits");
             }
             let end = Instant::now();
+            if !is_second && when == When::OneAfterTheOther {
+                first.pass(2 * round + 2);
+            }
             gate.pass(4 * round + 4);
             (start, end)
         };
@@ -132,13 +153,13 @@ impl<const N: usize, P: Produce<N> + Clone, C: Consume<N>> Group<N> for (P, C) {
         let other = std::thread::scope(|scope| {
             let other = scope.spawn(move || {
                 pin(1);
-                (0..ROUNDS).map(|round| produce(&mut two, round)).collect::<Vec<_>>()
+                (0..ROUNDS).map(|round| produce(&mut two, round, true)).collect::<Vec<_>>()
             });
             pin(0);
             let mut seen = Seen::default();
             let own: Vec<_> = (0..ROUNDS)
                 .map(|round| {
-                    let times = produce(&mut one, round);
+                    let times = produce(&mut one, round, false);
                     while consumer.pop(&mut seen) != 0 {}
                     times
                 })
@@ -152,17 +173,24 @@ impl<const N: usize, P: Produce<N> + Clone, C: Consume<N>> Group<N> for (P, C) {
         median(other) / (2 * records) as f64
     }
 
-    fn with_consumer(&mut self, records: u64) -> f64 {
+    fn with_consumer(&mut self, records: u64, when: When) -> f64 {
         let (producer, consumer) = self;
-        let gate = Gate::new();
+        // Who waits at the second one sleeps, because the consumer wants that CPU.
+        let (gate, first) = (Gate::new(), Barrier::new(2));
         let work = |cpu: usize, mut producer: P| {
             pin(cpu);
             gate.pass(3);
+            if cpu == 1 && when == When::OneAfterTheOther {
+                first.wait();
+            }
             for number in 0..records {
                 let record = record(number);
                 while !producer.push(&record) {
                     std::thread::yield_now();
                 }
+            }
+            if cpu == 0 && when == When::OneAfterTheOther {
+                first.wait();
             }
         };
         let work = &work;

@@ -12,6 +12,7 @@ use ringbuf::traits::{Consumer as _, Producer as _, Split as _};
 
 use super::many::FLOOR;
 use super::{CAPACITY, Consume, Produce, leak, record};
+use crate::floor;
 use crate::measure::{Contender, Gate, Seen, Series, Stopwatch, cpus, find, pin, take_turns};
 use crate::report::Report;
 
@@ -41,16 +42,18 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
         return;
     }
     let series = series::<N>(turns, drive);
-    report.rates(&name, &series);
+    let Some((line, series)) = series.split_last() else { return };
+    report.rates(&name, series);
     if !std::ptr::fn_addr_eq(drive, across::<N> as Drive<N>) {
         return;
     }
+    report.line(name, line);
     // Peers have one way to read, ours has two: whichever is faster here counts, both are shown.
-    let own = ["ours", "ours, one by one"].map(|name| find(&series, name));
-    let against = |peer| own.iter().map(|own| own.against(find(&series, peer))).fold(0.0, f64::max);
-    let floor = find(&series, FLOOR);
+    let own = ["ours", "ours, one by one"].map(|name| find(series, name));
+    let against = |peer| own.iter().map(|own| own.against(find(series, peer))).fold(0.0, f64::max);
+    let floor = find(series, FLOOR);
     let mut goal = |peer, wanted| {
-        let possible = ("without a ring", floor.against(find(&series, peer)));
+        let possible = ("without a ring", floor.against(find(series, peer)));
         report.goal_below(
             format!("in process, one producer, {N} B: {peer}"),
             against(peer),
@@ -77,6 +80,7 @@ fn series<const N: usize>(turns: usize, drive: Drive<N>) -> Vec<Series> {
     pairs.extend(super::many::single());
     let mut contenders: Vec<Contender<'_>> =
         pairs.iter_mut().map(|(name, pair)| Contender::new(name, move || drive(&mut **pair))).collect();
+    contenders.push(floor::line());
     take_turns(&mut contenders, turns)
 }
 
