@@ -48,7 +48,7 @@ fn copy<const N: usize>() -> f64 {
 }
 
 /// Beside contenders on two CPUs. A virtual machine's CPUs are moved about under it, and what two of them can do for each other depends on where they are more than on anything
-/// else: two threads of one core have the line at once, cores that share a cache in twice that time, others in ten times.
+/// else: two threads of one core have the line at once, cores that share a cache in twice that time, others in ten times. Not where there is one CPU.
 pub(crate) fn line<'a>() -> Contender<'a> {
     Contender::new("a cache line", one_way)
 }

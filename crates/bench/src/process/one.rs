@@ -13,7 +13,7 @@ use ringbuf::traits::{Consumer as _, Producer as _, Split as _};
 use super::many::FLOOR;
 use super::{CAPACITY, Consume, Produce, leak, record};
 use crate::floor;
-use crate::measure::{Contender, Gate, Seen, Series, Stopwatch, cpus, find, pin, take_turns};
+use crate::measure::{Contender, Gate, Seen, Stopwatch, cpus, find, pin, take_turns};
 use crate::report::Report;
 
 pub(crate) fn run(report: &mut Report, turns: usize, filter: &str) {
@@ -41,12 +41,16 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
     if !name.contains(filter) {
         return;
     }
-    let series = series::<N>(turns, drive);
+    let mut pairs = pairs::<N>();
+    let mut contenders: Vec<Contender<'_>> =
+        pairs.iter_mut().map(|(name, pair)| Contender::new(name, move || drive(&mut **pair))).collect();
+    if !std::ptr::fn_addr_eq(drive, across::<N> as Drive<N>) {
+        return report.rates(&name, &take_turns(&mut contenders, turns));
+    }
+    contenders.push(floor::line());
+    let series = take_turns(&mut contenders, turns);
     let Some((line, series)) = series.split_last() else { return };
     report.rates(&name, series);
-    if !std::ptr::fn_addr_eq(drive, across::<N> as Drive<N>) {
-        return;
-    }
     report.line(name, line);
     // Peers have one way to read, ours has two: whichever is faster here counts, both are shown.
     let own = ["ours", "ours, one by one"].map(|name| find(series, name));
@@ -67,7 +71,7 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
     }
 }
 
-fn series<const N: usize>(turns: usize, drive: Drive<N>) -> Vec<Series> {
+fn pairs<const N: usize>() -> Vec<(&'static str, Box<dyn Pair<N>>)> {
     let mut pairs: Vec<(&'static str, Box<dyn Pair<N>>)> = vec![
         ("ours", Box::new(ours(SubmitFlags::NO_WAKEUP))),
         ("ours, adaptive", Box::new(ours(SubmitFlags::empty()))),
@@ -78,10 +82,7 @@ fn series<const N: usize>(turns: usize, drive: Drive<N>) -> Vec<Series> {
         ("ArrayQueue", Box::new(array_queue::<N>())),
     ];
     pairs.extend(super::many::single());
-    let mut contenders: Vec<Contender<'_>> =
-        pairs.iter_mut().map(|(name, pair)| Contender::new(name, move || drive(&mut **pair))).collect();
-    contenders.push(floor::line());
-    take_turns(&mut contenders, turns)
+    pairs
 }
 
 /// A contender: both ends, driven without a call in between that the compiler cannot see through.
