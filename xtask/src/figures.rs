@@ -58,7 +58,8 @@ fn replaced(readme: &str, parts: &[Part]) -> Option<String> {
 
 /// How they are taken.
 const METHOD: &str = "Contenders take turns in one process, each following each other one equally often; a figure is the median over the turns, a ratio the median of the \
-    ratios within a turn, and time is the thread's own. Absolute figures of a machine that others use drift by a fifth, ratios hardly, unless a virtual machine's CPUs are moved: where rows need two, the part `ring` says how far apart those were. In the part \
+    ratios within a turn, and time is the thread's own. Absolute figures of a machine that others use drift by a fifth, ratios hardly, unless a \
+    virtual machine's CPUs are moved: where rows need two, the part `ring` says how far apart those were. In the part \
     `vm` loops begin on cache lines, ours and the peers': where one happens to lie changes an interpreter's figures by up to a half. **Bold** is the best of \
     a row, a name in brackets is no contender, but shows how far one gets without what makes the others hard; so does the last column. `cargo xtask bench --write` writes all this, `cargo xtask bench PART` prints one part.\n";
 

@@ -4,7 +4,7 @@ use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::measure::{Contender, Gate, Line, Stopwatch, cpus, pin, take_turns};
+use crate::measure::{Contender, Gate, Line, Series, Stopwatch, cpus, pin, take_turns};
 use crate::report::Report;
 
 pub(crate) fn run(report: &mut Report, turns: usize) {
@@ -18,7 +18,7 @@ pub(crate) fn run(report: &mut Report, turns: usize) {
     ];
     report.rates("memcpy into 128 KiB, M/s", &take_turns(&mut contenders, turns));
     if cpus() >= 2 {
-        let series = take_turns(&mut [Contender::new("one way", one_way)], turns);
+        let series = take_turns(&mut [line()], turns);
         report.nanoseconds("a cache line, ns", &series);
         let mut contenders = [
             Contender::new("nothing locked", written::<0>),
@@ -47,10 +47,22 @@ fn copy<const N: usize>() -> f64 {
     watch.nanoseconds() / count as f64
 }
 
-/// Beside contenders on two CPUs. A virtual machine's CPUs are moved about under it, and what two of them can do for each other depends on where they are more than on anything
-/// else: two threads of one core have the line at once, cores that share a cache in twice that time, others in ten times. Not where there is one CPU.
-pub(crate) fn line<'a>() -> Contender<'a> {
-    Contender::new("a cache line", one_way)
+/// Lets contenders that need two CPUs take turns, and a cache line that goes from one to the other between them; gives what that took beside the rest.
+///
+/// A virtual machine's CPUs are moved about under it, and what two of them can do for each other depends on where they are more than on anything else: two
+/// threads of one core have the line at once, cores that share a cache in twice that time, others in ten times.
+pub(crate) fn take_turns_with_a_line(
+    mut contenders: Vec<Contender<'_>>,
+    turns: usize,
+) -> (Vec<Series>, Series) {
+    contenders.push(line());
+    let mut series = take_turns(&mut contenders, turns);
+    let line = series.pop().expect("one for each contender");
+    (series, line)
+}
+
+fn line<'a>() -> Contender<'a> {
+    Contender::new("one way", one_way)
 }
 
 /// A cache line between two CPUs, half a round trip.
@@ -70,7 +82,7 @@ fn one_way() -> f64 {
             }
         });
         pin(0);
-        // It begins on this CPU, so that its time would count.
+        // The other thread begins on this CPU: until it has moved, what passes is no line's time.
         gate.pass(2);
         let start = Instant::now();
         for round in 0..ROUNDS {

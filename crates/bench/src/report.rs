@@ -47,8 +47,8 @@ impl Report {
     }
 
     /// Keeps what a cache line took to the other CPU in each turn of a row, for [`lines`](Self::lines).
-    pub(crate) fn line(&mut self, row: String, series: &Series) {
-        self.lines.push((row, series.clone()));
+    pub(crate) fn line(&mut self, row: String, series: Series) {
+        self.lines.push((row, series));
     }
 
     /// Prints and keeps those: where in the machine the two CPUs were, and whether they stayed there.
@@ -58,9 +58,12 @@ impl Report {
         }
         self.table("a cache line from one CPU to the other during these rows, ns");
         for (row, series) in std::mem::take(&mut self.lines) {
-            let tenths = [("one turn of ten below", 0.1), ("median", 0.5), ("one of ten above", 0.9)];
-            let figures = tenths.map(|(name, share)| (name, series.quantile(share)));
-            self.row(&row, figures.to_vec(), false);
+            let figures = vec![
+                ("one turn of ten below", series.quantile(0.1)),
+                ("median", series.nanoseconds()),
+                ("one of ten above", series.quantile(0.9)),
+            ];
+            self.row(&row, figures, false);
         }
     }
 

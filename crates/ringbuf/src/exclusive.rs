@@ -121,7 +121,7 @@ impl<M: Memory> ExclusiveProducer<M> {
         &self.memory
     }
 
-    /// What [`admitted`](Self::admitted) comes to while there is room enough.
+    /// What [`admitted`](Self::admitted) comes to while there is room enough and no record is busy.
     #[inline(always)]
     fn roomy(&mut self, length: usize) -> Option<Place> {
         let header = Header::busy(length, 0)?;

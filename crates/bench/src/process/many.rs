@@ -15,8 +15,8 @@ use super::baselines::{Pages, SpinlockRing, TurnRing};
 use super::lanes::lanes;
 use super::one::{Array, Pair};
 use super::{CAPACITY, Consume, Produce, leak, record};
-use crate::floor;
-use crate::measure::{Contender, Gate, Line, Seen, Series, cpus, find, median, pin, take_turns};
+use crate::floor::take_turns_with_a_line;
+use crate::measure::{Contender, Gate, Line, Seen, Series, cpus, find, median, pin};
 use crate::report::Report;
 
 pub(crate) fn run(report: &mut Report, turns: usize, filter: &str) {
@@ -54,17 +54,16 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
     if !name.contains(filter) {
         return;
     }
-    let series = series::<N>(turns, drive);
-    let Some((line, series)) = series.split_last() else { return };
-    report.rates(&name, series);
-    let (own, floor) = (find(series, "ours"), find(series, LOCKED_FLOOR));
+    let (series, line) = series::<N>(turns, drive);
+    report.rates(&name, &series);
+    let (own, floor) = (find(&series, "ours"), find(&series, LOCKED_FLOOR));
     let how = match drive {
         Drive::Alone => "alone",
         Drive::WithConsumer => "and a consumer",
     };
     report.line(format!("{name} {how}"), line);
     for baseline in ["spinlock", "turns"] {
-        let baseline_series = find(series, baseline);
+        let baseline_series = find(&series, baseline);
         let what = format!("in process, two producers {how}, {N} B: {baseline}");
         report.goal_below(
             what,
@@ -91,7 +90,7 @@ pub(super) fn single<const N: usize>() -> Vec<(&'static str, Box<dyn Pair<N>>)> 
     ]
 }
 
-fn series<const N: usize>(turns: usize, drive: Drive) -> Vec<Series> {
+fn series<const N: usize>(turns: usize, drive: Drive) -> (Vec<Series>, Series) {
     let mut groups: Vec<(&'static str, Box<dyn Group<N>>)> = vec![
         ("ours", Box::new(ours(CAPACITY, SubmitFlags::NO_WAKEUP))),
         ("ours, adaptive", Box::new(ours(CAPACITY, SubmitFlags::empty()))),
@@ -107,7 +106,7 @@ fn series<const N: usize>(turns: usize, drive: Drive) -> Vec<Series> {
         Drive::Alone => (CAPACITY / (N + 16) / 2 - 16) as u64,
         Drive::WithConsumer => 50_000,
     };
-    let mut contenders: Vec<Contender<'_>> = groups
+    let contenders = groups
         .iter_mut()
         .map(|(name, group)| {
             let when = if *name == ALTERNATIVE { When::OneAfterTheOther } else { When::AtOnce };
@@ -117,8 +116,7 @@ fn series<const N: usize>(turns: usize, drive: Drive) -> Vec<Series> {
             })
         })
         .collect();
-    contenders.push(floor::line());
-    take_turns(&mut contenders, turns)
+    take_turns_with_a_line(contenders, turns)
 }
 
 /// A contender: as many producing ends as wanted, and the consuming end. `records` are each producer's; nanoseconds per record of all.

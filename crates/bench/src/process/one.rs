@@ -12,7 +12,7 @@ use ringbuf::traits::{Consumer as _, Producer as _, Split as _};
 
 use super::many::FLOOR;
 use super::{CAPACITY, Consume, Produce, leak, record};
-use crate::floor;
+use crate::floor::take_turns_with_a_line;
 use crate::measure::{Contender, Gate, Seen, Stopwatch, cpus, find, pin, take_turns};
 use crate::report::Report;
 
@@ -47,17 +47,15 @@ fn size<const N: usize>(report: &mut Report, turns: usize, filter: &str, drive: 
     if !std::ptr::fn_addr_eq(drive, across::<N> as Drive<N>) {
         return report.rates(&name, &take_turns(&mut contenders, turns));
     }
-    contenders.push(floor::line());
-    let series = take_turns(&mut contenders, turns);
-    let Some((line, series)) = series.split_last() else { return };
-    report.rates(&name, series);
+    let (series, line) = take_turns_with_a_line(contenders, turns);
+    report.rates(&name, &series);
     report.line(name, line);
     // Peers have one way to read, ours has two: whichever is faster here counts, both are shown.
-    let own = ["ours", "ours, one by one"].map(|name| find(series, name));
-    let against = |peer| own.iter().map(|own| own.against(find(series, peer))).fold(0.0, f64::max);
-    let floor = find(series, FLOOR);
+    let own = ["ours", "ours, one by one"].map(|name| find(&series, name));
+    let against = |peer| own.iter().map(|own| own.against(find(&series, peer))).fold(0.0, f64::max);
+    let floor = find(&series, FLOOR);
     let mut goal = |peer, wanted| {
-        let possible = ("without a ring", floor.against(find(series, peer)));
+        let possible = ("without a ring", floor.against(find(&series, peer)));
         report.goal_below(
             format!("in process, one producer, {N} B: {peer}"),
             against(peer),
